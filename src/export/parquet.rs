@@ -29,32 +29,34 @@ const ROW_GROUP_BYTES: usize = 16 << 20;
 /// Or this many rows.
 const ROW_GROUP_ROWS: usize = 256;
 
+/// Nothing is ever missing, but all is `optional`: `datasets` takes its own notes ([`FEATURES`])
+/// only where the columns are nullable.
 const SCHEMA: &str = "message tasks {
-    required binary problem (STRING);
-    required group prompt (LIST) {
+    optional binary problem (STRING);
+    optional group prompt (LIST) {
         repeated group list {
-            required group element {
-                required binary content (STRING);
-                required binary role (STRING);
+            optional group element {
+                optional binary content (STRING);
+                optional binary role (STRING);
             }
         }
     }
-    required binary answer (STRING);
-    required group images (LIST) {
+    optional binary answer (STRING);
+    optional group images (LIST) {
         repeated group list {
-            required group element {
-                required binary bytes;
-                required binary path (STRING);
+            optional group element {
+                optional binary bytes;
+                optional binary path (STRING);
             }
         }
     }
-    required binary kind (STRING);
-    required binary variant (STRING);
-    required binary preset (STRING);
-    required int64 stamp_ns;
-    required binary frame_id (STRING);
-    required binary seed (STRING);
-    required binary question (STRING);
+    optional binary kind (STRING);
+    optional binary variant (STRING);
+    optional binary preset (STRING);
+    optional int64 stamp_ns;
+    optional binary frame_id (STRING);
+    optional binary seed (STRING);
+    optional binary question (STRING);
 }";
 
 /// Tells `datasets` that `images` are pictures, so that rows come out with them decoded.
@@ -136,18 +138,19 @@ fn write_rows(
     mut rows: Vec<(u64, TaskRow)>,
 ) -> Result<(), ParquetError> {
     type Text = fn(&TaskRow) -> &str;
+    let plain = Levels::plain(rows.len());
     let text = |group: &mut SerializedRowGroupWriter<'_, File>, of: Text| {
         let values: Vec<ByteArray> = rows.iter().map(|(_, row)| of(row).into()).collect();
-        column(group, &values, None)
+        column(group, &values, &plain)
     };
     text(group, |row| &row.problem)?;
 
     let one_message = Levels::of_lengths(rows.iter().map(|(_, row)| row.prompt().len()));
     let messages = || rows.iter().flat_map(|(_, row)| row.prompt());
     let contents: Vec<ByteArray> = messages().map(|m| m.content.into_bytes().into()).collect();
-    column(group, &contents, Some(&one_message))?;
+    column(group, &contents, &one_message)?;
     let roles: Vec<ByteArray> = messages().map(|m| m.role.into()).collect();
-    column(group, &roles, Some(&one_message))?;
+    column(group, &roles, &one_message)?;
 
     text(group, |row| &row.answer)?;
 
@@ -163,12 +166,12 @@ fn write_rows(
         .flat_map(|(_, row)| std::mem::take(&mut row.images))
         .map(ByteArray::from)
         .collect();
-    column(group, &bytes, Some(&pictures))?;
-    column(group, &names, Some(&pictures))?;
+    column(group, &bytes, &pictures)?;
+    column(group, &names, &pictures)?;
 
     let text = |group: &mut SerializedRowGroupWriter<'_, File>, of: Text| {
         let values: Vec<ByteArray> = rows.iter().map(|(_, row)| of(row).into()).collect();
-        column(group, &values, None)
+        column(group, &values, &plain)
     };
     text(group, |row| &row.kind)?;
     text(group, |row| &row.variant)?;
@@ -176,33 +179,41 @@ fn write_rows(
 
     let stamps: Vec<i64> = rows.iter().map(|(_, row)| row.stamp_ns).collect();
     let mut writer = next_column(group)?;
-    writer.typed::<Int64Type>().write_batch(&stamps, None, None)?;
+    writer.typed::<Int64Type>().write_batch(&stamps, Some(&plain.definition), None)?;
     writer.close()?;
 
     let ids = |id: fn(&TaskRow) -> u64| -> Vec<ByteArray> {
         rows.iter().map(|(_, row)| id(row).to_string().into_bytes().into()).collect()
     };
-    column(group, &ids(|row| row.frame_id), None)?;
-    column(group, &ids(|row| row.seed), None)?;
+    column(group, &ids(|row| row.frame_id), &plain)?;
+    column(group, &ids(|row| row.seed), &plain)?;
     text(group, |row| &row.question)
 }
 
-/// Definition and repetition levels of a list of required values.
+/// Definition and repetition levels of one column.
 struct Levels {
     definition: Vec<i16>,
     repetition: Vec<i16>,
 }
 
 impl Levels {
-    /// A value is defined at level 1 (an empty list at 0); the first of a row starts the
-    /// row (repetition 0), the others repeat the list (1).
+    /// Of a plain column that has a value in every row.
+    fn plain(rows: usize) -> Self {
+        Levels { definition: vec![1; rows], repetition: vec![0; rows] }
+    }
+
+    /// Of a field of a list of structs. A value lies under four levels that could be missing
+    /// or repeated (list, entry, struct, field), an empty list shows the first alone. The
+    /// first entry of a row starts the row (repetition 0), the others repeat the list (1).
     fn of_lengths(lengths: impl Iterator<Item = usize>) -> Self {
+        const VALUE: i16 = 4;
+        const EMPTY: i16 = 1;
         let mut levels = Levels { definition: Vec::new(), repetition: Vec::new() };
         for length in lengths {
-            levels.definition.push(i16::from(length > 0));
+            levels.definition.push(if length > 0 { VALUE } else { EMPTY });
             levels.repetition.push(0);
             for _ in 1..length {
-                levels.definition.push(1);
+                levels.definition.push(VALUE);
                 levels.repetition.push(1);
             }
         }
@@ -213,12 +224,11 @@ impl Levels {
 fn column(
     group: &mut SerializedRowGroupWriter<'_, File>,
     values: &[ByteArray],
-    levels: Option<&Levels>,
+    levels: &Levels,
 ) -> Result<(), ParquetError> {
     let mut writer = next_column(group)?;
-    let definition = levels.map(|levels| levels.definition.as_slice());
-    let repetition = levels.map(|levels| levels.repetition.as_slice());
-    writer.typed::<ByteArrayType>().write_batch(values, definition, repetition)?;
+    let (definition, repetition) = (&levels.definition, &levels.repetition);
+    writer.typed::<ByteArrayType>().write_batch(values, Some(definition), Some(repetition))?;
     writer.close()
 }
 
