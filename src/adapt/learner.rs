@@ -257,17 +257,25 @@ impl<P: Policy + Sync> Learner<P> {
         let mut metrics = GrpoMetrics { step: number, learning_rate, ..Default::default() };
 
         let started = Instant::now();
-        let (teaching, asked) = self.rollouts(number, &mut metrics)?;
+        let step_seed = seed::mix(seed::mix(self.run_seed, 0x57e9), number);
+        let (teaching, asked) = rollouts(
+            &self.policy,
+            &self.memory,
+            &self.config,
+            &self.grpo,
+            step_seed,
+            &mut metrics,
+        )?;
         let rollout = started.elapsed();
         self.rollout_time += rollout;
 
         let started = Instant::now();
         let rewarded: Vec<Rewarded<'_, P::Observation>> = teaching
             .iter()
-            .map(|(memory, group, advantages)| Rewarded {
-                observation: &memory.observation,
-                group,
-                advantages: advantages.clone(),
+            .map(|teaching| Rewarded {
+                observation: &teaching.memory.observation,
+                group: &teaching.group,
+                advantages: teaching.advantages.clone(),
             })
             .collect();
         let updated = match rewarded.is_empty() {
@@ -300,70 +308,6 @@ impl<P: Policy + Sync> Learner<P> {
         metrics.set_seconds("rollout", rollout.as_secs_f64());
         metrics.set_seconds("update", update.as_secs_f64());
         Ok(Step { metrics, skipped })
-    }
-
-    /// Draws tasks of each kind, lets the policy answer them, and keeps the groups whose
-    /// answers differ in reward. Also gives the number of answers.
-    #[allow(clippy::type_complexity)]
-    fn rollouts(
-        &self,
-        number: u64,
-        metrics: &mut GrpoMetrics,
-    ) -> Result<(Vec<(&Memory<P::Observation>, Group, Vec<f64>)>, u64), P::Error> {
-        let step_seed = seed::mix(seed::mix(self.run_seed, 0x57e9), number);
-        let mut rng = seed::rng(step_seed);
-        let mut teaching = Vec::new();
-        let mut rewards = Vec::new();
-        let mut wanted: BTreeMap<&TaskKind, usize> =
-            self.memory.kinds().map(|kind| (kind, self.config.tasks_per_step)).collect();
-        let mut accuracy: BTreeMap<&TaskKind, (f64, f64)> = BTreeMap::new();
-        for round in 0..=self.config.redraws {
-            let mut drawn = Vec::new();
-            for (kind, wanted) in &wanted {
-                let kept = self.memory.of(kind);
-                drawn.extend((0..*wanted).map(|_| &kept[rng.random_range(0..kept.len())]));
-            }
-            if drawn.is_empty() {
-                break;
-            }
-            let observations: Vec<_> = drawn.iter().map(|memory| &memory.observation).collect();
-            let seed = seed::mix(step_seed, round as u64 + 1);
-            let groups = self.policy.rollout(&observations, self.grpo.group_size, seed)?;
-            for (memory, group) in drawn.into_iter().zip(groups) {
-                let reward: Vec<f64> = group
-                    .answers
-                    .iter()
-                    .map(|answer| score_answer(answer, &memory.answer).accuracy)
-                    .collect();
-                let (right, all) = accuracy.entry(&memory.kind).or_default();
-                *right += reward.iter().sum::<f64>();
-                *all += reward.len() as f64;
-                rewards.extend_from_slice(&reward);
-                let teaches = group_signal(&reward).is_ok_and(|signal| signal.teaches());
-                if !teaches {
-                    continue;
-                }
-                let advantages = advantages(
-                    &reward,
-                    reward.len(),
-                    self.grpo.advantage,
-                    self.grpo.advantage_eps,
-                );
-                if let Ok(advantages) = advantages {
-                    if let Some(wanted) = wanted.get_mut(&memory.kind) {
-                        *wanted = wanted.saturating_sub(1);
-                    }
-                    teaching.push((memory, group, advantages));
-                }
-            }
-        }
-        for (kind, (right, all)) in accuracy {
-            metrics.set_accuracy(kind.name(), right / all.max(1.0));
-        }
-        // Group sizes are checked by the configuration, so this cannot fail; if it did,
-        // only the log would lack these figures.
-        let _ = metrics.set_rewards(&rewards, &rewards, self.grpo.group_size);
-        Ok((teaching, rewards.len() as u64))
     }
 
     /// Linear warm-up over a tenth of the run, then a cosine to nothing.
@@ -407,3 +351,76 @@ impl<P: Policy + Sync> Learner<P> {
         (self.rollout_time, self.update_time)
     }
 }
+
+/// A task whose group of answers teaches something.
+struct Teaching<'m, O> {
+    memory: &'m Memory<O>,
+    group: Group,
+    advantages: Vec<f64>,
+}
+
+/// Draws tasks of each kind, lets the policy answer them, and keeps the groups whose
+/// answers differ in reward. Also gives the number of answers.
+fn rollouts<'m, P: Policy>(
+    policy: &P,
+    memory: &'m Reservoir<P::Observation>,
+    config: &LearnConfig,
+    grpo: &GrpoConfig,
+    step_seed: u64,
+    metrics: &mut GrpoMetrics,
+) -> Result<(Vec<Teaching<'m, P::Observation>>, u64), P::Error> {
+    let mut rng = seed::rng(step_seed);
+    let mut teaching = Vec::new();
+    let mut rewards = Vec::new();
+    let mut wanted: BTreeMap<&TaskKind, usize> =
+        memory.kinds().map(|kind| (kind, config.tasks_per_step)).collect();
+    let mut accuracy: BTreeMap<&TaskKind, (f64, f64)> = BTreeMap::new();
+    for round in 0..=config.redraws {
+        let mut drawn = Vec::new();
+        for (kind, wanted) in &wanted {
+            let kept = memory.of(kind);
+            drawn.extend((0..*wanted).map(|_| &kept[rng.random_range(0..kept.len())]));
+        }
+        if drawn.is_empty() {
+            break;
+        }
+        let observations: Vec<_> = drawn.iter().map(|memory| &memory.observation).collect();
+        let seed = seed::mix(step_seed, round as u64 + 1);
+        let groups = policy.rollout(&observations, grpo.group_size, seed)?;
+        for (memory, group) in drawn.into_iter().zip(groups) {
+            let reward: Vec<f64> = group
+                .answers
+                .iter()
+                .map(|answer| score_answer(answer, &memory.answer).accuracy)
+                .collect();
+            let (right, all) = accuracy.entry(&memory.kind).or_default();
+            *right += reward.iter().sum::<f64>();
+            *all += reward.len() as f64;
+            rewards.extend_from_slice(&reward);
+            let teaches = group_signal(&reward).is_ok_and(|signal| signal.teaches());
+            if !teaches {
+                continue;
+            }
+            let advantages = advantages(
+                &reward,
+                reward.len(),
+                grpo.advantage,
+                grpo.advantage_eps,
+            );
+            if let Ok(advantages) = advantages {
+                if let Some(wanted) = wanted.get_mut(&memory.kind) {
+                    *wanted = wanted.saturating_sub(1);
+                }
+                teaching.push(Teaching { memory, group, advantages });
+            }
+        }
+    }
+    for (kind, (right, all)) in accuracy {
+        metrics.set_accuracy(kind.name(), right / all.max(1.0));
+    }
+    // Group sizes are checked by the configuration, so this cannot fail; if it did,
+    // only the log would lack these figures.
+    let _ = metrics.set_rewards(&rewards, &rewards, grpo.group_size);
+    Ok((teaching, rewards.len() as u64))
+}
+
