@@ -132,10 +132,13 @@ impl Db3File {
             return Ok((id, Row::Unwanted));
         };
         let log_ns = row.get(2)?;
-        Ok((id, match row.get_ref(3)?.as_blob_or_null()? {
-            Some(data) => Row::Message(Recorded { topic, log_ns, data: data.to_vec() }),
-            None => Row::TooLarge,
-        }))
+        Ok((
+            id,
+            match row.get_ref(3)?.as_blob_or_null()? {
+                Some(data) => Row::Message(Recorded { topic, log_ns, data: data.to_vec() }),
+                None => Row::TooLarge,
+            },
+        ))
     }
 
     /// The next row by row number, after an error made the plain way impossible.
@@ -209,7 +212,10 @@ impl Storage for Db3File {
 
     fn want(&mut self, topics: &[String]) {
         let row_of = |name: &String| {
-            self.topics.iter().find(|(_, topic)| topic.name == *name).map_or(i64::MIN, |(id, _)| *id)
+            self.topics
+                .iter()
+                .find(|(_, topic)| topic.name == *name)
+                .map_or(i64::MIN, |(id, _)| *id)
         };
         self.wanted = topics.iter().map(row_of).collect();
         let ids: Vec<String> = self.wanted.iter().map(i64::to_string).collect();

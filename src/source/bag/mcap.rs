@@ -370,9 +370,7 @@ impl McapFile {
         }
         let end = match end {
             Some(end) => end,
-            None => {
-                self.search.find(&mut self.window, chunk.records, len, &known)?.unwrap_or(len)
-            }
+            None => self.search.find(&mut self.window, chunk.records, len, &known)?.unwrap_or(len),
         };
         self.pos = end;
         if packing == "unknown" {

@@ -159,7 +159,8 @@ mod tests {
             assert_eq!(meta.topics[0].messages, 3);
             assert_eq!(meta.duration_s, Some(2.5));
         }
-        let only_files = "  files:\n    - path: b_0.db3\n      message_count: 3\n  custom_data: ~\n";
+        let only_files =
+            "  files:\n    - path: b_0.db3\n      message_count: 3\n  custom_data: ~\n";
         assert_eq!(parse(&with(8, "[]", only_files)).unwrap().files, ["b_0.db3"]);
     }
 

@@ -279,11 +279,7 @@ impl Searcher {
     ///
     /// # Errors
     /// When the disk fails.
-    pub fn goes_on(
-        window: &mut Window,
-        at: u64,
-        known: &dyn Fn(u16) -> bool,
-    ) -> io::Result<bool> {
+    pub fn goes_on(window: &mut Window, at: u64, known: &dyn Fn(u16) -> bool) -> io::Result<bool> {
         let len = window.len();
         if at == len {
             return Ok(true);
@@ -358,5 +354,6 @@ fn consistent(bytes: &[u8], place: Place) -> bool {
         return true;
     }
     let body = &bytes[PREFIX as usize..];
-    chunk(body, place).is_some_and(|chunk| chunk.records.checked_add(chunk.packed) == Some(place.end))
+    chunk(body, place)
+        .is_some_and(|chunk| chunk.records.checked_add(chunk.packed) == Some(place.end))
 }
