@@ -384,6 +384,8 @@ impl FrameSource for BagSource {
                 continue;
             }
             if self.ended {
+                // The last pairs may have been damaged.
+                self.tell();
                 return Ok(None);
             }
             match self.files.next(&mut self.lost) {
