@@ -1,1 +1,3 @@
-//! (being written)
+//! What people look at: progress, contact sheets, tables.
+
+pub mod progress;

@@ -1,0 +1,1 @@
+//! `tasks`: the tasks of a source as a data set.
