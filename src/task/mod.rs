@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::frame::{FrameId, Intrinsics};
 
+pub(crate) mod alike;
 pub mod candidates;
 pub mod depth_order;
 pub mod draw;
@@ -376,7 +377,7 @@ pub enum Skip {
     #[error("the picture is {width}x{height}; this task needs at least {min} pixels on each side")]
     PictureTooSmall { width: u32, height: u32, min: u32 },
     #[error(
-        "patches look alike (largest difference {difference:.2}, needed {needed:.2} grey levels)"
+        "parts look alike: they differ by {difference:.2} grey levels on average, {needed:.2} are needed"
     )]
     PatchesAlike { difference: f32, needed: f32 },
     #[error("only {valid_percent:.1} % of the pixels have depth, {needed_percent:.1} % are needed")]
