@@ -8,9 +8,11 @@ use serde::{Deserialize, Serialize};
 pub mod augment;
 pub mod compressed_depth;
 pub mod convert;
+mod encoded;
 pub mod intrinsics;
 pub mod quality;
 pub mod registration;
+pub mod rvl;
 pub mod sensor;
 
 pub use intrinsics::{Distortion, Intrinsics, IntrinsicsError};
@@ -61,6 +63,8 @@ pub struct RgbdFrame {
     pub id: FrameId,
     /// Header stamp of the colour picture, nanoseconds since the epoch of its clock.
     pub stamp_ns: i64,
+    /// Header stamp of the depth picture, where it has one of its own.
+    pub depth_stamp_ns: Option<i64>,
     /// Colour, 8-bit RGB.
     pub color: RgbImage,
     /// Depth in metres, NaN where there is none.
