@@ -15,6 +15,7 @@ pub mod bag;
 pub mod folder;
 pub mod open;
 pub mod pair;
+pub mod prefetch;
 pub mod room;
 
 pub use open::open;
@@ -94,6 +95,8 @@ pub struct SourceReport {
     pub topics: Vec<TopicReport>,
     /// First and last stamp given out.
     pub stamps_ns: Option<(i64, i64)>,
+    /// What else a person should know: what was assumed, what was not used and why.
+    pub notes: Vec<String>,
 }
 
 /// Why a source cannot be read at all.
