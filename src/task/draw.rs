@@ -35,7 +35,9 @@ const MARKERS: [Rgb<u8>; MAX_PARTS] =
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DrawError {
     /// The frame is not the one that the task was made from.
-    #[error("the task was made from a {task_width}x{task_height} frame, this one has {width}x{height}")]
+    #[error(
+        "the task was made from a {task_width}x{task_height} frame, this one has {width}x{height}"
+    )]
     OtherFrame {
         /// Width of the task's frame.
         task_width: u32,
@@ -190,10 +192,8 @@ impl Painter {
             fill(&mut picture, around, FRAME_LINE);
             let patch = piece.render(frame, width, height, &mut self.scratch)?;
             paste(&mut picture, &patch, place.x, place.y);
-            let middle = (
-                place.x + width as i32 / 2,
-                place.y - line - layout.label_height as i32 / 2,
-            );
+            let middle =
+                (place.x + width as i32 / 2, place.y - line - layout.label_height as i32 / 2);
             let px = layout.label_height.saturating_sub(4);
             self.centred(&mut picture, middle, px, WHITE, &number.to_string());
         }
@@ -327,7 +327,8 @@ fn tag_places(
         let mut best = (f32::NEG_INFINITY, centre);
         for (dx, dy) in [(1.0, -1.0), (1.0, 1.0), (-1.0, -1.0), (-1.0, 1.0)] {
             let place = (centre.0 + dx * away, centre.1 + dy * away);
-            let edge = place.0.min(place.1).min(width as f32 - place.0).min(height as f32 - place.1);
+            let edge =
+                place.0.min(place.1).min(width as f32 - place.0).min(height as f32 - place.1);
             let others = points.iter().enumerate().filter(|(j, _)| *j != i);
             let rings = others.map(|(_, p)| distance(place, (p.x as f32, p.y as f32)));
             let clear = rings.chain(tags.iter().map(|tag| distance(place, *tag)));
