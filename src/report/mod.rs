@@ -1,4 +1,4 @@
 //! What people look at: progress, contact sheets, tables.
 
 pub mod progress;
-pub mod sheet;
+pub mod sample;
