@@ -1,1 +1,3 @@
-//! (being written)
+//! What people look at: tasks and results in, pictures and tables out.
+
+pub mod contact_sheet;
