@@ -1,4 +1,5 @@
-//! What people look at: progress, contact sheets, tables.
+//! What people look at: tasks and results in, pictures, tables and progress out.
 
+pub mod contact_sheet;
 pub mod progress;
 pub mod sample;

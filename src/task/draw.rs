@@ -426,3 +426,156 @@ pub(crate) fn paste(picture: &mut RgbImage, part: &RgbImage, x: i32, y: i32) {
         to[x * 3..x * 3 + bytes].copy_from_slice(&from[..bytes]);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        frame::SensorModel,
+        task::{
+            Answer, PreparedFrame, Preset, Recipe, TaskKind, TaskSource,
+            alike::test_frames::{flat, textured},
+            flip::Flip,
+            inpaint::Inpaint,
+            reorder::Reorder,
+        },
+    };
+
+    fn marked_task(frame: &RgbdFrame, points: &[(u32, u32)]) -> Task {
+        let points: heapless::Vec<Pixel, MAX_PARTS> =
+            points.iter().map(|&(x, y)| Pixel { x, y }).collect();
+        Task {
+            kind: TaskKind::Depth,
+            frame_id: frame.id,
+            stamp_ns: 0,
+            picture_size: frame.color.dimensions(),
+            seed: 0,
+            preset: Preset::Balanced,
+            answer: Answer::Order((0..points.len() as u8).collect()),
+            question: Question::OrderPoints { points },
+            recipe: Recipe::Whole,
+        }
+    }
+
+    fn crop(picture: &RgbImage, rect: Rect) -> RgbImage {
+        let (x, y) = (rect.x as u32, rect.y as u32);
+        image::imageops::crop_imm(picture, x, y, rect.width, rect.height).to_image()
+    }
+
+    #[test]
+    fn the_font_that_ships_holds_every_printable_ascii_character() {
+        let mut painter = Painter::default();
+        for character in '!'..='~' {
+            let glyph = painter.glyph(character, 24);
+            assert!(glyph.coverage.iter().any(|&c| c > 200), "{character:?} is not drawn");
+        }
+        assert!(painter.text_width(24, " ") > 2);
+    }
+
+    #[test]
+    fn a_drawn_grid_holds_every_patch_pixel_for_pixel_and_a_number_above_it() {
+        let frame = textured(31, 161, 121);
+        let prepared = PreparedFrame::new(&frame, SensorModel::default());
+        for seed in 0..40 {
+            for source in [&Reorder::default() as &dyn TaskSource, &Flip::default()] {
+                let task = source.make(&prepared, seed).unwrap();
+                let (&Question::Arrange { rows, cols, .. } | &Question::FindFlip { rows, cols }) =
+                    &task.question
+                else {
+                    unreachable!()
+                };
+                let pictures = task.pictures(&frame).unwrap();
+                let (w, h) = (161 / u32::from(cols), 121 / u32::from(rows));
+                let layout = grid_layout(rows, cols, w, h);
+                assert_eq!(pictures[0].dimensions(), layout.size);
+                for (piece, place) in task.pieces().iter().zip(&layout.patches) {
+                    let patch = piece.render(&frame, w, h, &mut Scratch::default()).unwrap();
+                    assert_eq!(crop(&pictures[0], *place), patch, "{piece:?}");
+                    let above = Rect {
+                        y: place.y - (LINE + layout.label_height) as i32,
+                        height: layout.label_height,
+                        ..*place
+                    };
+                    let label = crop(&pictures[0], above);
+                    assert!(label.pixels().any(|pixel| *pixel == WHITE), "no number");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_inpainting_task_is_a_holed_picture_and_four_options_of_the_holes_size() {
+        let frame = textured(32, 161, 121);
+        let prepared = PreparedFrame::new(&frame, SensorModel::default());
+        let task = Inpaint::default().make(&prepared, 3).unwrap();
+        let pictures = task.pictures(&frame).unwrap();
+        assert_eq!(pictures.len(), 5);
+        assert_eq!(pictures[0].dimensions(), (161, 121));
+        for option in &pictures[1..] {
+            assert_eq!(option.dimensions(), (60, 60));
+        }
+    }
+
+    #[test]
+    fn marks_are_readable_on_any_background_and_leave_what_they_mark_visible() {
+        for grey in [0, 60, 128, 200, 255] {
+            let frame = flat(1, grey, 0, 640, 480);
+            let points = [(100, 100), (320, 240), (500, 400)];
+            let picture = &marked_task(&frame, &points).pictures(&frame).unwrap()[0];
+            for (x, y) in points {
+                assert_eq!(picture.get_pixel(x, y).0, [grey; 3], "the middle stays visible");
+                let reach = marker_radius(640, 480) as u32 + 8;
+                let around = Rect {
+                    x: (x - reach) as i32,
+                    y: (y - reach) as i32,
+                    width: 2 * reach,
+                    height: 2 * reach,
+                };
+                let around = crop(picture, around);
+                let far = |pixel: &Rgb<u8>| {
+                    pixel.0.iter().map(|&v| i32::from(v.abs_diff(grey))).max().unwrap_or(0) > 100
+                };
+                assert!(around.pixels().filter(|pixel| far(pixel)).count() > 60, "grey {grey}");
+            }
+        }
+    }
+
+    #[test]
+    fn numbers_stand_inside_the_picture_even_in_its_corners() {
+        let frame = flat(1, 128, 0, 320, 240);
+        let radius = marker_radius(320, 240);
+        let reach = tag_radius(radius);
+        let corners = [(0, 0), (319, 0), (0, 239), (319, 239)];
+        let points: Vec<Pixel> = corners.iter().map(|&(x, y)| Pixel { x, y }).collect();
+        for tag in tag_places(&points, radius, (320, 240)) {
+            assert!(tag.0 >= reach && tag.0 <= 320.0 - reach, "{tag:?}");
+            assert!(tag.1 >= reach && tag.1 <= 240.0 - reach, "{tag:?}");
+        }
+        assert!(marked_task(&frame, &corners).pictures(&frame).is_ok());
+        let outside = marked_task(&frame, &[(5000, 5000), (1, 1)]);
+        assert!(outside.pictures(&frame).is_ok(), "a foreign point draws nothing, and no panic");
+    }
+
+    #[test]
+    fn numbers_of_near_points_do_not_cover_other_marks() {
+        let points = [Pixel { x: 100, y: 100 }, Pixel { x: 130, y: 75 }, Pixel { x: 128, y: 128 }];
+        let radius = marker_radius(640, 480);
+        let tags = tag_places(&points, radius, (640, 480));
+        for (i, tag) in tags.iter().enumerate() {
+            for (j, point) in points.iter().enumerate() {
+                let d = distance(*tag, (point.x as f32, point.y as f32));
+                assert!(i == j || d > tag_radius(radius), "{i} covers the middle of {j}");
+            }
+        }
+    }
+
+    #[test]
+    fn another_frames_task_is_refused_with_both_sizes() {
+        let task = marked_task(&flat(1, 9, 0, 64, 48), &[(1, 1), (2, 2)]);
+        let error = task.pictures(&flat(1, 9, 0, 48, 64)).unwrap_err();
+        assert_eq!(
+            error,
+            DrawError::OtherFrame { task_width: 64, task_height: 48, width: 48, height: 64 }
+        );
+    }
+}

@@ -243,10 +243,8 @@ impl Piece {
         height: u32,
         scratch: &mut Scratch,
     ) -> Result<RgbImage, RenderError> {
-        let mut picture = RgbImage::new(0, 0);
-        if checked_len(width, height)? > 0 {
-            picture = RgbImage::new(width, height);
-        }
+        checked_len(width, height)?;
+        let mut picture = RgbImage::new(width, height);
         self.render_into(frame, width, height, scratch, &mut picture)?;
         Ok(picture)
     }
@@ -308,6 +306,20 @@ impl Piece {
             }
         }
     }
+}
+
+/// A whole picture at another size, by the filter that pieces are rendered with.
+pub(crate) fn scaled(
+    picture: &RgbImage,
+    width: u32,
+    height: u32,
+    scratch: &mut Scratch,
+) -> Result<RgbImage, RenderError> {
+    checked_len(width, height)?;
+    let mut out = RgbImage::new(width, height);
+    let source = Pixels { bytes: picture, width: picture.width(), height: picture.height() };
+    source.resample(source.full(), width, height, scratch, &mut out)?;
+    Ok(out)
 }
 
 fn checked_len(width: u32, height: u32) -> Result<usize, RenderError> {
