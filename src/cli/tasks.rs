@@ -9,15 +9,12 @@ use serde::Serialize;
 use super::{CliError, Context, Outcome, SourceArgs};
 use crate::{
     adapt::gate::{Gate, GateConfig, Verdict},
-    export::{DatasetWriter, Format, TaskRow},
+    export::{DatasetWriter, Format, TaskRow, row::encode_png},
     frame::{RgbdFrame, SensorModel},
-    report::sheet::SheetMaker,
+    report::{contact_sheet::ContactSheet, sample::Sampler},
     source::{self, FrameSource, SourceReport},
     tally::Tally,
-    task::{
-        PreparedFrame, Preset, Task, TaskKind, TaskSource, draw::Painter, flip::Flip,
-        inpaint::Inpaint, reorder::Reorder, seed::task_seed,
-    },
+    task::{PreparedFrame, Preset, Skip, Task, TaskKind, TaskSet, draw::Painter},
 };
 
 /// Tasks that are made and encoded at a time: bounds memory, keeps all threads busy. Fewer
@@ -28,6 +25,8 @@ const BATCH_TASK_BYTES: usize = 256 << 20;
 const BATCH_FRAME_BYTES: usize = 64 << 20;
 /// And are at most so many.
 const BATCH_FRAMES: usize = 16;
+/// Tasks side by side on a sheet.
+const SHEET_COLUMNS: u32 = 3;
 
 /// Writes the tasks of a source as a data set
 ///
@@ -104,10 +103,7 @@ pub enum PresetArg {
 }
 
 fn kind(name: &str) -> Result<TaskKind, String> {
-    TaskKind::from_name(name).ok_or_else(|| {
-        let names: Vec<String> = TaskKind::BUILTIN.iter().map(ToString::to_string).collect();
-        format!("the kinds are {}", names.join(", "))
-    })
+    TaskSet::default().find_name(name).map_err(|error| error.to_string())
 }
 
 /// What was made, as `summary.json` has it. Nothing here depends on time or threads.
@@ -152,13 +148,16 @@ pub fn run(args: TasksArgs, context: &Context) -> Result<Outcome, CliError> {
         PresetArg::Balanced => Preset::Balanced,
         PresetArg::Published => Preset::Published,
     };
-    let kinds = if args.kinds.is_empty() { TaskKind::BUILTIN.to_vec() } else { args.kinds.clone() };
+    let mut names: Vec<&str> = args.kinds.iter().map(TaskKind::name).collect();
+    if names.is_empty() {
+        names = TaskKind::BUILTIN.iter().map(TaskKind::name).collect();
+    }
     let mut making = Making {
-        makers: makers(preset, &kinds),
+        set: TaskSet::new(preset).only(&names).map_err(other)?,
         seed: args.seed,
         per_frame: args.per_frame,
         writer: DatasetWriter::create(&args.out, format)?,
-        sheets: SheetMaker::default(),
+        samples: Sampler::default(),
         summary: Summary {
             source: args.source.clone(),
             seed: args.seed,
@@ -190,7 +189,7 @@ pub fn run(args: TasksArgs, context: &Context) -> Result<Outcome, CliError> {
     }
     progress.finish();
     let (summary, written) = making.finish(frames.report())?;
-    context.print(&table(&summary, &kinds, &written))?;
+    context.print(&table(&summary, &names, &written))?;
     Ok(match (summary.stopped, summary.lost.is_empty()) {
         (_, false) => Outcome::DataLost,
         (true, true) => Outcome::Stopped,
@@ -200,16 +199,6 @@ pub fn run(args: TasksArgs, context: &Context) -> Result<Outcome, CliError> {
 
 fn other(error: impl std::error::Error + Send + Sync + 'static) -> CliError {
     CliError::Other(Box::new(error))
-}
-
-/// The task sources of these kinds, in their order.
-fn makers(preset: Preset, kinds: &[TaskKind]) -> Vec<Box<dyn TaskSource>> {
-    let all: Vec<Box<dyn TaskSource>> = vec![
-        Box::new(Reorder::new(preset)),
-        Box::new(Flip::new(preset)),
-        Box::new(Inpaint::new(preset)),
-    ];
-    all.into_iter().filter(|maker| kinds.contains(&maker.kind())).collect()
 }
 
 /// A frame and whether its depth may be used.
@@ -258,11 +247,11 @@ fn next_batch(
 
 /// Everything that making tasks needs and counts.
 struct Making {
-    makers: Vec<Box<dyn TaskSource>>,
+    set: TaskSet,
     seed: u64,
     per_frame: u64,
     writer: DatasetWriter,
-    sheets: SheetMaker,
+    samples: Sampler,
     summary: Summary,
 }
 
@@ -270,7 +259,7 @@ struct Making {
 struct Try<'a> {
     frame: &'a PreparedFrame<'a>,
     no_depth: Option<&'static str>,
-    maker: &'a dyn TaskSource,
+    kind: &'a TaskKind,
     number: u64,
 }
 
@@ -282,49 +271,38 @@ impl Making {
             .iter()
             .map(|taken| PreparedFrame::new(&taken.frame, SensorModel::default()))
             .collect();
-        let makers = std::mem::take(&mut self.makers);
-        let tries: Vec<Try<'_>> = prepared
-            .iter()
-            .zip(frames)
-            .flat_map(|(frame, taken)| makers.iter().map(move |maker| (frame, taken, maker)))
-            .flat_map(|(frame, taken, maker)| {
-                (0..self.per_frame).map(move |number| Try {
-                    frame,
-                    no_depth: taken.no_depth,
-                    maker: maker.as_ref(),
-                    number,
-                })
-            })
-            .collect();
+        let kinds: Vec<TaskKind> = self.set.kinds().collect();
+        let mut tries = Vec::new();
+        for (frame, taken) in prepared.iter().zip(frames) {
+            for kind in &kinds {
+                let no_depth = taken.no_depth;
+                let numbers = 0..self.per_frame;
+                tries.extend(numbers.map(|number| Try { frame, no_depth, kind, number }));
+            }
+        }
         let largest = frames.iter().map(Taken::pixels).max().unwrap_or(1).max(1);
         // At most about two pictures of the frame's size, 3 bytes a pixel.
         let at_a_time = (BATCH_TASK_BYTES / (6 * largest)).clamp(4, BATCH_TASKS);
         for tries in tries.chunks(at_a_time) {
-            let (run_seed, sheets) = (self.seed, &self.sheets);
+            let (set, run_seed) = (&self.set, self.seed);
             let made: Vec<_> = tries
                 .par_iter()
-                .map_init(Painter::default, |painter, one| one.make(run_seed, painter, sheets))
+                .map_init(Painter::default, |painter, one| one.make(set, run_seed, painter))
                 .collect();
             for (one, made) in tries.iter().zip(made) {
-                let kind = one.maker.kind();
+                let kind = one.kind.name().to_owned();
                 match made {
-                    Ok(made) => {
-                        *self.summary.tasks.entry(kind.name().to_owned()).or_default() += 1;
-                        self.sheets.take(made.tile);
-                        self.writer.push(made.row)?;
+                    Ok((task, row)) => {
+                        *self.summary.tasks.entry(kind).or_default() += 1;
+                        self.samples.offer(&task, one.frame.frame());
+                        self.writer.push(row)?;
                     }
                     Err(reason) => {
-                        self.summary
-                            .not_made
-                            .entry(kind.name().to_owned())
-                            .or_default()
-                            .add(reason);
+                        self.summary.not_made.entry(kind).or_default().add(reason);
                     }
                 }
             }
         }
-        drop(tries);
-        self.makers = makers;
         Ok(())
     }
 
@@ -336,8 +314,12 @@ impl Making {
         if self.writer.is_empty() {
             return Err(CliError::Nothing(why_none(summary)));
         }
-        for (kind, sheet) in self.sheets.sheets() {
-            let png = crate::export::row::encode_png(&sheet).map_err(other)?;
+        for (kind, kept) in self.samples.kept() {
+            let mut sheet = ContactSheet::new(SHEET_COLUMNS);
+            for (task, frame) in kept {
+                sheet.push(task, frame).map_err(other)?;
+            }
+            let png = encode_png(&sheet.image()).map_err(other)?;
             self.writer.add_file(&format!("sheets/{kind}.png"), &png)?;
         }
         let mut json = serde_json::to_string_pretty(&self.summary).map_err(other)?;
@@ -347,38 +329,30 @@ impl Making {
     }
 }
 
-/// A task as it goes into the data set, and perhaps onto a sheet.
-struct Made {
-    row: TaskRow,
-    tile: Option<crate::report::sheet::Tile>,
-}
-
 impl Try<'_> {
     fn make(
         &self,
+        set: &TaskSet,
         run_seed: u64,
         painter: &mut Painter,
-        sheets: &SheetMaker,
-    ) -> Result<Made, &'static str> {
-        let kind = self.maker.kind();
+    ) -> Result<(Task, TaskRow), &'static str> {
         if let Some(reason) = self.no_depth
-            && kind.needs_depth()
+            && self.kind.needs_depth()
         {
             return Err(reason);
         }
-        let frame = self.frame.frame();
-        let seed = task_seed(run_seed, frame.id, &kind, self.number);
-        let task: Task = self.maker.make(self.frame, seed).map_err(|skip| skip.name())?;
+        let name = |skip: Skip| skip.name();
+        let task = set.make(self.frame, self.kind, run_seed, self.number).map_err(name)?;
         let unexpected = |what: &'static str, error: &dyn std::fmt::Display| {
-            tracing::warn!(kind = kind.name(), seed, "{what}: {error}");
+            tracing::warn!(kind = self.kind.name(), seed = task.seed, "{what}: {error}");
             what
         };
-        let pictures =
-            painter.pictures(&task, frame).map_err(|error| unexpected("not_drawn", &error))?;
-        let row = TaskRow::new(&task, "(question)", &pictures)
+        let pictures = painter
+            .pictures(&task, self.frame.frame())
+            .map_err(|error| unexpected("not_drawn", &error))?;
+        let row = TaskRow::new(&task, &task.prompt(), &pictures)
             .map_err(|error| unexpected("not_encoded", &error))?;
-        let tile = sheets.tile(painter, &task, &pictures);
-        Ok(Made { row, tile })
+        Ok((task, row))
     }
 }
 
@@ -405,12 +379,12 @@ fn list(tally: &Tally) -> String {
     parts.join(", ")
 }
 
-fn table(summary: &Summary, kinds: &[TaskKind], written: &std::path::Path) -> String {
+fn table(summary: &Summary, kinds: &[&str], written: &std::path::Path) -> String {
     let mut text = format!("{:<10} {:>8}  not made\n", "kind", "tasks");
     for kind in kinds {
-        let made = summary.tasks.get(kind.name()).copied().unwrap_or(0);
-        let not = summary.not_made.get(kind.name()).map_or_else(|| "-".to_owned(), list);
-        let _ = writeln!(text, "{:<10} {made:>8}  {not}", kind.name());
+        let made = summary.tasks.get(*kind).copied().unwrap_or(0);
+        let not = summary.not_made.get(*kind).map_or_else(|| "-".to_owned(), list);
+        let _ = writeln!(text, "{kind:<10} {made:>8}  {not}");
     }
     let frames = &summary.frames;
     let _ = writeln!(text, "frames: {} read, {} used", frames.read, frames.used);
