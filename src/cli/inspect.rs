@@ -2,14 +2,78 @@
 
 use std::{collections::BTreeMap, fmt};
 
+use clap::Args;
 use serde::Serialize;
 
+use super::{CliError, Context, Outcome, SourceArgs};
 use crate::{
     adapt::gate::{Gate, Verdict},
-    frame::{Distortion, RgbdFrame},
+    frame::{Distortion, Registration, RgbdFrame, SensorModel},
     source::{FrameSource, SourceError, SourceOptions, SourceReport, open},
     tally::Tally,
+    task::{PreparedFrame, TaskSet},
 };
+
+/// Shows what is in a source, what pairs up and what does not, and which tasks it can make
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    spatial-ssrl inspect my_bag\n  \
+    spatial-ssrl inspect my_bag --color /front/color/image_raw --tolerance-ms 40\n  \
+    spatial-ssrl inspect my_bag --json | jq .lost")]
+pub struct InspectArgs {
+    /// What to look at: a bag, a folder, or a rendered room
+    pub source: String,
+
+    /// Print one JSON object instead of tables
+    #[arg(long)]
+    pub json: bool,
+
+    /// Options about the source.
+    #[command(flatten)]
+    pub source_args: SourceArgs,
+}
+
+/// Runs the subcommand.
+///
+/// # Errors
+/// [`CliError`] with what went wrong.
+pub fn run(args: InspectArgs, context: &Context) -> Result<Outcome, CliError> {
+    let tasks = TaskSet::default();
+    let mut count = |frame: &RgbdFrame, verdict: Verdict, counts: &mut TaskCounts| {
+        count_tasks(&tasks, frame, verdict, counts);
+    };
+    let report = inspect(&args.source, &args.source_args.options(), &mut count)?;
+    if args.json {
+        let json = serde_json::to_string_pretty(&report);
+        let json = json.map_err(|error| CliError::Other(Box::new(error)))?;
+        context.print(&format!("{json}\n"))?;
+    } else {
+        context.print(&report.to_string())?;
+    }
+    let lost = !report.read.lost.is_empty();
+    Ok(if lost { Outcome::DataLost } else { Outcome::Done })
+}
+
+/// One try of each kind.
+fn count_tasks(tasks: &TaskSet, frame: &RgbdFrame, verdict: Verdict, counts: &mut TaskCounts) {
+    let flat;
+    let frame = match verdict {
+        Verdict::Reject(_) => return,
+        Verdict::Full => frame,
+        Verdict::ColorOnly(_) => {
+            flat = RgbdFrame { registration: Registration::Unregistered, ..frame.clone() };
+            &flat
+        }
+    };
+    let prepared = PreparedFrame::new(frame, SensorModel::default());
+    for kind in tasks.kinds() {
+        let count = counts.entry(kind.name().to_owned()).or_default();
+        match tasks.make(&prepared, &kind, 0, 0) {
+            Ok(_) => count.made += 1,
+            Err(skip) => count.skipped.add(skip.name()),
+        }
+    }
+}
 
 /// How many tasks of one kind a source makes, and why it makes no more.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]

@@ -7,6 +7,7 @@ use super::{
     bag::{BagSource, files},
     folder::{self, FolderSource},
     prefetch::Prefetch,
+    room::{RoomSource, RoomSpec},
 };
 
 /// What SOURCE can be, for error messages.
@@ -85,7 +86,7 @@ pub fn parse(spec: &str) -> Result<Spec, SourceError> {
 /// What is wrong with the argument, or why nothing in it can be read.
 pub fn open(spec: &str, options: &SourceOptions) -> Result<Box<dyn FrameSource>, SourceError> {
     match parse(spec)? {
-        Spec::Room(room) => open_room(spec, room),
+        Spec::Room(room) => Ok(open_room(room)),
         Spec::Path(path) => {
             let source = open_path(spec, &path, options)?;
             let ahead = Prefetch::start(source)
@@ -95,12 +96,11 @@ pub fn open(spec: &str, options: &SourceOptions) -> Result<Box<dyn FrameSource>,
     }
 }
 
-/// TO BE JOINED: `RoomSource::new(RoomSpec { seed, frames, .. })`.
-fn open_room(spec: &str, _room: RoomRequest) -> Result<Box<dyn FrameSource>, SourceError> {
-    Err(SourceError::Spec {
-        spec: spec.to_owned(),
-        why: "no rendered room in this build".to_owned(),
-    })
+fn open_room(room: RoomRequest) -> Box<dyn FrameSource> {
+    let default = RoomSpec::default();
+    let frames = room.frames.map_or(default.frames, |n| u32::try_from(n).unwrap_or(u32::MAX));
+    let seed = room.seed.unwrap_or(default.seed);
+    Box::new(RoomSource::new(RoomSpec { seed, frames, ..default }))
 }
 
 /// Opens a bag or a folder, without reading ahead.
