@@ -73,6 +73,11 @@ impl SplitConfig {
 }
 
 impl Split {
+    /// A split that keeps every frame for the test.
+    pub fn everything() -> Self {
+        Split { train_until_ns: i64::MIN, held_out_from_ns: i64::MIN }
+    }
+
     /// Where a frame with this stamp belongs.
     pub fn part(&self, stamp_ns: i64) -> Part {
         if stamp_ns >= self.held_out_from_ns {
