@@ -90,8 +90,8 @@ pub struct QualityMeter {
     grey: Vec<i32>,
     /// Grey of one row of the frame.
     row_luma: Vec<u8>,
-    /// Sums of one row of blocks.
-    row_sums: Vec<u32>,
+    /// Sums of each of the frame's columns over one row of blocks.
+    column_sums: Vec<u32>,
 }
 
 impl QualityMeter {
@@ -126,24 +126,25 @@ impl QualityMeter {
         let row_bytes = (width * 3).max(1);
         let area = (block_x * block_y) as u32;
         for rows in color.as_raw().chunks(row_bytes * block_y) {
-            self.row_sums.clear();
-            self.row_sums.resize(work_width, 0);
+            self.column_sums.clear();
+            self.column_sums.resize(width, 0);
             for row in rows.chunks_exact(row_bytes) {
                 self.row_luma.clear();
                 self.row_luma.extend(row.as_chunks::<3>().0.iter().map(|rgb| luma(*rgb)));
-                for y in &self.row_luma {
-                    sum += u64::from(*y);
-                    dark += u32::from(*y <= DARK);
-                    bright += u32::from(*y >= BRIGHT);
+                let (mut dark_here, mut bright_here) = (0, 0);
+                for (sum, y) in self.column_sums.iter_mut().zip(&self.row_luma) {
+                    *sum += u32::from(*y);
+                    dark_here += u32::from(*y <= DARK);
+                    bright_here += u32::from(*y >= BRIGHT);
                 }
-                for (sum, block) in self.row_sums.iter_mut().zip(self.row_luma.chunks(block_x)) {
-                    *sum += block.iter().map(|y| u32::from(*y)).sum::<u32>();
-                }
+                dark += dark_here;
+                bright += bright_here;
             }
-            // Rows below the last whole block count as light, not as a block.
+            sum += self.column_sums.iter().map(|sum| u64::from(*sum)).sum::<u64>();
+            // What is below or right of the last whole block counts as light alone.
             if rows.len() == row_bytes * block_y {
-                let scaled = |sum: &u32| (sum * PER_LEVEL / area) as i32;
-                self.grey.extend(self.row_sums.iter().map(scaled));
+                let scaled = |block: &[u32]| (block.iter().sum::<u32>() * PER_LEVEL / area) as i32;
+                self.grey.extend(self.column_sums.chunks_exact(block_x).map(scaled));
             }
         }
         let pixels = (width * height).max(1) as f32;
