@@ -120,7 +120,7 @@ where
         let hint = valid.hint(&key);
         ConfigError::UnknownKey { path: path.into(), line: line_of(text, offset), key, hint }
     })?;
-    toml::from_str(text).map_err(|error| {
+    let wrong = |error: toml::de::Error| {
         let offset = error.span().map_or(0, |span| span.start);
         ConfigError::Value {
             path: path.into(),
@@ -128,7 +128,28 @@ where
             key: key_at(document.get_ref(), offset).unwrap_or_else(|| "the file".to_owned()),
             message: error.message().to_owned(),
         }
-    })
+    };
+    let given: T = toml::from_str(text).map_err(wrong)?;
+    // What is left out of a table is as in `T::default()`, which may differ from the default
+    // of the table's own type.
+    let (Ok(mut whole), Ok(Value::Table(asked))) =
+        (Table::try_from(T::default()), toml::from_str(text).map(Value::Table))
+    else {
+        return Ok(given);
+    };
+    overlay(&mut whole, asked);
+    Value::Table(whole).try_into().map_err(wrong)
+}
+
+fn overlay(below: &mut Table, above: Table) {
+    for (name, value) in above {
+        match (below.get_mut(&name), value) {
+            (Some(Value::Table(below)), Value::Table(above)) => overlay(below, above),
+            (_, value) => {
+                below.insert(name, value);
+            }
+        }
+    }
 }
 
 /// As [`load_toml`], from a file.

@@ -580,3 +580,48 @@ impl Run<'_> {
         self.learner.policy_mut().calibrate(&sample.iter().collect::<Vec<_>>());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::load_toml;
+
+    const SHIPPED: &str = include_str!("../../configs/compact.toml");
+
+    #[test]
+    fn the_shipped_settings_are_the_defaults_and_every_key_is_explained() {
+        let shipped: RunConfig = load_toml(SHIPPED, "configs/compact.toml".as_ref()).unwrap();
+        assert_eq!(shipped, RunConfig::default());
+        let lines: Vec<&str> = SHIPPED.lines().collect();
+        let mut keys = 0;
+        for (i, line) in lines.iter().enumerate() {
+            if line.contains(" = ") && !line.starts_with('#') {
+                keys += 1;
+                assert!(lines[i - 1].starts_with('#'), "{line} is not explained");
+            }
+        }
+        fn leaves(value: &toml::Value) -> usize {
+            match value {
+                toml::Value::Table(table) => table.values().map(leaves).sum(),
+                _ => 1,
+            }
+        }
+        let all = leaves(&toml::Value::try_from(RunConfig::default()).unwrap());
+        assert_eq!(keys, all, "configs/compact.toml has every key");
+    }
+
+    #[test]
+    fn a_partly_given_table_keeps_the_other_defaults_of_a_run() {
+        let text = "[grpo]\nclip_low = 0.1";
+        let config: RunConfig = load_toml(text, "a.toml".as_ref()).unwrap();
+        assert_eq!(config.grpo.clip_low, 0.1);
+        assert_eq!(config.grpo.group_size, RunConfig::default().grpo.group_size);
+        assert_eq!(config.grpo.kl_coef, 0.0);
+    }
+
+    #[test]
+    fn a_mistyped_key_is_refused_with_the_nearest_one() {
+        let error = load_toml::<RunConfig>("[learn]\nstep = 3", "a.toml".as_ref()).unwrap_err();
+        assert!(error.to_string().contains("did you mean learn.steps?"), "{error}");
+    }
+}

@@ -1,30 +1,30 @@
 //! Regional depth ordering: three marked regions, from nearest to farthest.
 //!
 //! In most pictures what stands lower is nearer, so markers put anywhere give their order
-//! away by their rows alone. The balanced preset first fixes *where* the markers stand and
-//! only then decides which of them is near: it takes three grid rows that each offer
-//! regions of all three bands, and draws the relation of rows to bands from the six that
-//! are possible, all equally likely. Rows then tell exactly nothing. Columns are held as
-//! well where the frame allows it: the three markers' column offsets are drawn before the
-//! relation too, and kept only if every relation exists somewhere along those rows.
+//! away by their places alone. The balanced preset first fixes the *pattern* of the markers,
+//! their offsets from each other, and looks where in the frame it can lie so that the first
+//! marker is nearest, so that the second is, and so on: all six relations must occur. Only
+//! then is one of the six drawn, all equally likely, so that rows, columns and distances
+//! of the markers to each other tell exactly nothing. Of the places where each relation
+//! occurs those nearest to one common point are taken, so that the place tells little.
 
 use rand::RngExt;
 
 use super::{
     Answer, Pixel, Places, Preset, PreparedFrame, Question, Recipe, Skip, Task, TaskKind,
     TaskSource,
-    regions::{Band, Level, RegionIndex},
+    regions::{Band, Level, MAX_GRID, RegionIndex},
     seed::{Rng, rng},
 };
 
 /// Two markers never come nearer to each other than this share of the shorter side.
 const MIN_DISTANCE: f32 = 0.1;
-/// How many row triples are drawn before a frame is given up.
-const ROW_DRAWS: usize = 24;
-/// How many column offsets are tried for each row triple.
-const OFFSET_DRAWS: usize = 16;
-/// How many times columns are drawn freely for one row triple.
-const COLUMN_DRAWS: usize = 8;
+/// How far the markers of a pattern lie apart at most, as a share of the picture's height.
+const REACH: f32 = 0.45;
+/// How many patterns of three markers are tried before a frame is given up.
+const PATTERNS: usize = 100;
+/// How many points are tried as the common place of a pattern.
+const CENTRES: usize = 16;
 /// How many times the published rules draw three regions.
 const PUBLISHED_DRAWS: usize = 64;
 
@@ -133,51 +133,118 @@ fn any_cell(level: &Level, rows: usize, band: Band, rng: &mut Rng) -> Option<Cel
     None
 }
 
-/// Regions from nearest to farthest whose rows tell nothing about their depth.
+/// Regions from nearest to farthest whose places tell nothing about their depth.
 fn balanced(index: &RegionIndex, rng: &mut Rng) -> Result<[Cell; 3], Skip> {
-    let envf=|n:&str,d:f32|std::env::var(n).ok().and_then(|v|v.parse().ok()).unwrap_or(d);
-    let tries=envf("TRIES",100.0) as usize; let nc=envf("NC",16.0) as usize;
-    let reach=envf("REACH",0.45); 
+    let (cols, rows) = index.grid_size();
+    let reach = (REACH * index.picture_size().1 as f32 / index.stride_px() as f32) as i32;
     for at in 0..2 {
         let level = index.level(at);
-        let (cols,rows)=index.grid_size();
-        let m=(reach*index.picture_size().1 as f32/index.stride_px() as f32) as i32;
-        for _ in 0..tries {
-            let mut o=||(rng.random_range(-m..=m),rng.random_range(-m..=m));
-            let off=[(0,0),o(),o()];
-            let ctr=(200i32,200i32);
-            let c=off.map(|(y,x)|((ctr.0+y) as usize,(ctr.1+x) as usize));
-            if !apart(index,&c){continue}
-            let mut masks=[[0u128;128];6]; let mut any=[0u128;6];
-            for y in 0..rows { 
-                let mut lv=[[0u128;3];3];
-                let mut ok=true;
-                for i in 0..3 { let yy=y as i32+off[i].0; if yy<0||yy>=rows as i32{ok=false;break}
-                    for b in Band::ALL { lv[i][b as usize]=shifted(level.band(yy as usize,b),off[i].1);} }
-                if !ok{continue}
-                for (r,bands) in RELATIONS.iter().enumerate(){ let v=lv[0][bands[0] as usize]&lv[1][bands[1] as usize]&lv[2][bands[2] as usize]; masks[r][y]=v; any[r]|=v; }
+        for _ in 0..PATTERNS / (at + 1) {
+            let mut step = || (rng.random_range(-reach..=reach), rng.random_range(-reach..=reach));
+            let pattern = [(0, 0), step(), step()];
+            if !pattern_apart(index, &pattern) {
+                continue;
             }
-            if any.contains(&0){continue}
-            let mut best:(i32,[(usize,usize);6])=(i32::MAX,[(0,0);6]);
-            for _ in 0..nc{
-                let cy=rng.random_range(0..rows as i32); let cx=rng.random_range(0..cols as i32);
-                let mut worst=0; let mut pick=[(0,0);6];
-                for r in 0..6{ let mut bd=i32::MAX; for y in 0..rows{ let mk=masks[r][y]; if mk==0{continue} let dy=(y as i32-cy).abs(); if dy*dy>=bd{continue}
-                    // nearest bit
-                    let lo=if cx==127 {mk} else {mk&((1u128<<(cx+1))-1)}; let hi=mk&!lo;
-                    for (has,x) in [(lo!=0,127-lo.leading_zeros() as i32),(hi!=0,hi.trailing_zeros() as i32)]{ if has{ let d=dy*dy+(x-cx)*(x-cx); if d<bd{bd=d;pick[r]=(y,x as usize)}}}
-                 }
-                 worst=worst.max(bd); }
-                if worst<best.0{best=(worst,pick)}
+            let (places, possible) = relations(level, rows, &pattern);
+            if !possible {
+                continue;
             }
-            let lim=envf("LIM",1000.0)*index.picture_size().1 as f32/480.0/index.stride_px() as f32;
-            if best.0 as f32>lim*lim {continue}
-            let which=rng.random_range(0..6); let (y,x)=best.1[which];
-            let cells=off.map(|(dy,dx)|((y as i32+dy) as usize,(x as i32+dx) as usize));
-            return Ok(by_band(RELATIONS[which],cells));
+            let cells = common_place(&places, rows, cols, rng);
+            let which = rng.random_range(0..RELATIONS.len());
+            let (row, col) = cells[which];
+            let shifted = pattern.map(|(down, right)| {
+                ((row as i32 + down) as usize, (col as i32 + right) as usize)
+            });
+            return Ok(by_band(RELATIONS[which], shifted));
         }
     }
     Err(Skip::NoBalancedRegions)
+}
+
+/// Where each relation of a pattern's cells to the bands occurs: bit `c` of row `r` is set
+/// if it does with the pattern's first cell there. Also whether all six occur somewhere.
+fn relations(level: &Level, rows: usize, pattern: &[(i32, i32); 3]) -> ([[u128; MAX_GRID]; 6], bool) {
+    let mut places = [[0_u128; MAX_GRID]; 6];
+    let mut any = [0_u128; 6];
+    for row in 0..rows.min(MAX_GRID) {
+        let mut masks = [[0_u128; 3]; 3];
+        for (masks, (down, right)) in masks.iter_mut().zip(pattern) {
+            let Ok(row) = usize::try_from(row as i32 + down) else { continue };
+            for band in Band::ALL {
+                masks[band as usize] = shifted(level.band(row, band), *right);
+            }
+        }
+        for (relation, bands) in RELATIONS.iter().enumerate() {
+            let here = masks[0][bands[0] as usize]
+                & masks[1][bands[1] as usize]
+                & masks[2][bands[2] as usize];
+            places[relation][row] = here;
+            any[relation] |= here;
+        }
+    }
+    (places, !any.contains(&0))
+}
+
+/// For each relation the place nearest to one common point; of a few random points the one
+/// to which all six come nearest, so that the place tells as little as the frame allows.
+fn common_place(
+    places: &[[u128; MAX_GRID]; 6],
+    rows: usize,
+    cols: usize,
+    rng: &mut Rng,
+) -> [Cell; 6] {
+    let mut best = (i32::MAX, [(0, 0); 6]);
+    for _ in 0..CENTRES {
+        let centre = (rng.random_range(0..rows.max(1)), rng.random_range(0..cols.max(1)));
+        let mut picked = [(0, 0); 6];
+        let mut worst = 0;
+        for (picked, places) in picked.iter_mut().zip(places) {
+            let (away, cell) = nearest(places, rows, centre);
+            *picked = cell;
+            worst = worst.max(away);
+        }
+        if worst < best.0 {
+            best = (worst, picked);
+        }
+    }
+    best.1
+}
+
+/// The set bit nearest to a cell, with its squared distance.
+fn nearest(places: &[u128; MAX_GRID], rows: usize, (row, col): Cell) -> (i32, Cell) {
+    let mut best = (i32::MAX, (0, 0));
+    let up_to = |col: usize| u128::MAX >> (127 - col.min(127));
+    // Rows by distance: above and below alternately, until no nearer one can follow.
+    for by in 0..rows {
+        let down = (by * by) as i32;
+        if down >= best.0 {
+            break;
+        }
+        for at in [row.checked_sub(by), Some(row + by).filter(|&at| at < rows)] {
+            let Some(&mask) = at.and_then(|at| places.get(at)) else { continue };
+            let left = mask & up_to(col);
+            let right = mask & !up_to(col);
+            let found = [
+                (left != 0).then(|| 127 - left.leading_zeros() as usize),
+                (right != 0).then(|| right.trailing_zeros() as usize),
+            ];
+            for found in found.into_iter().flatten() {
+                let away = down + (found as i32 - col as i32).pow(2);
+                if away < best.0 {
+                    best = (away, (at.unwrap_or(row), found));
+                }
+            }
+        }
+    }
+    best
+}
+
+/// Whether no two cells of a pattern would touch.
+fn pattern_apart(index: &RegionIndex, pattern: &[(i32, i32); 3]) -> bool {
+    let (width, height) = index.picture_size();
+    let least = (MIN_DISTANCE * width.min(height) as f32 / index.stride_px() as f32) as u32;
+    let pair = |a: (i32, i32), b: (i32, i32)| a.0.abs_diff(b.0).max(a.1.abs_diff(b.1)) >= least;
+    pair(pattern[0], pattern[1]) && pair(pattern[0], pattern[2]) && pair(pattern[1], pattern[2])
 }
 
 /// Sorts cells by their bands, nearest first.
@@ -209,24 +276,9 @@ fn random_below(n: u32, rng: &mut Rng) -> Option<u32> {
     (n > 0).then(|| rng.random_range(0..n))
 }
 
-/// The place of any set bit, all equally likely.
-pub(super) fn random_bit(mask: u128, rng: &mut Rng) -> Option<usize> {
-    nth_bit(mask, random_below(mask.count_ones(), rng)?)
-}
-
 fn nth_bit(mut mask: u128, n: u32) -> Option<usize> {
     for _ in 0..n {
         mask &= mask.wrapping_sub(1);
     }
     (mask != 0).then(|| mask.trailing_zeros() as usize)
-}
-
-/// Three different set bits in random order.
-fn three_bits(mut mask: u128, rng: &mut Rng) -> Option<[usize; 3]> {
-    let mut bits = [0; 3];
-    for bit in &mut bits {
-        *bit = random_bit(mask, rng)?;
-        mask &= !(1 << *bit);
-    }
-    Some(bits)
 }
