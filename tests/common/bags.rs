@@ -291,3 +291,37 @@ pub fn two_cameras(with_transforms: bool) -> Vec<Message> {
     }
     out
 }
+
+/// A bag of `frames` raw 640x480 pairs (1.5 MB each) in one compressed chunk, written
+/// without ever holding it.
+pub fn large_raw_bag(path: &Path, frames: u64) {
+    let file = std::io::BufWriter::new(std::fs::File::create(path).unwrap());
+    let options = mcap::WriteOptions::new().profile("ros2").chunk_size(None);
+    let options = options.compression(Some(mcap::Compression::Zstd)).compression_level(1);
+    let mut writer = options.create(file).unwrap();
+    let schema = writer.add_schema("sensor_msgs/msg/Image", "ros2msg", b"").unwrap();
+    let (color, depth) = ("/camera/color/image_raw", "/camera/aligned_depth_to_color/image_raw");
+    let channels = [(color, "rgb8", 3), (depth, "16UC1", 2)].map(|(topic, encoding, bytes)| {
+        let channel = writer.add_channel(schema, topic, "cdr", &Default::default()).unwrap();
+        (channel, encoding, bytes)
+    });
+    for i in 0..frames {
+        let at = 1_000_000_000 + i * 33_000_000;
+        for (channel_id, encoding, bytes) in channels {
+            let data = cdr(&RawImage {
+                header: header(at),
+                height: 480,
+                width: 640,
+                encoding,
+                is_bigendian: 0,
+                step: 640 * bytes,
+                data: vec![i as u8 | 4; (640 * 480 * bytes) as usize],
+            });
+            let (log_time, publish_time) = (at, at);
+            let header =
+                mcap::records::MessageHeader { channel_id, sequence: 0, log_time, publish_time };
+            writer.write_to_known_channel(&header, &data).unwrap();
+        }
+    }
+    writer.finish().unwrap();
+}
