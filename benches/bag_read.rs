@@ -125,14 +125,13 @@ fn read_frames(path: &Path) -> u64 {
 fn peer_seconds(path: &Path) -> Option<f64> {
     let script = "import sys, time\n\
         from pathlib import Path\n\
-        from rosbags.highlevel import AnyReader\n\
         from rosbags.typesys import Stores, get_typestore\n\
         store = get_typestore(Stores.ROS2_HUMBLE)\n\
         from rosbags.rosbag2.storage_mcap import McapReader\n\
         best = 1e9\n\
         for _ in range(3):\n\
         \x20   start = time.perf_counter()\n\
-        \x20   reader = McapReader([Path(sys.argv[1])])\n\
+        \x20   reader = McapReader(Path(sys.argv[1]))\n\
         \x20   reader.open()\n\
         \x20   connections = reader.connections\n\
         \x20   for c, _, raw in reader.messages(connections):\n\
