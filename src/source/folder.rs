@@ -1,68 +1,35 @@
 //! Folders of pictures: TUM-style with `associations.txt`, or `rgb/` beside `depth/`.
 
 use std::{
-    collections::HashMap,
     fs,
     io::Read,
-    path::{Component, Path, PathBuf},
+    path::{Path, PathBuf},
 };
 
-use super::{
-    FrameSource, SourceError, SourceOptions, SourceReport,
-    pair::{PairOptions, Pairer, Stream},
-};
+use self::entries::{Entry, associated, pictures_in, side_by_side, subfolder};
+use super::{FrameSource, SourceError, SourceOptions, SourceReport};
 use crate::frame::{
     DepthMap, FrameId, Intrinsics, Registration, RgbdFrame,
     convert::{color_from_encoded, depth_from_png},
 };
 
+pub mod entries;
+
+pub use entries::natural_key;
+
 /// Depth units per metre where nothing else is said, as the TUM data set has it.
 const TUM_UNITS_PER_M: f64 = 5000.0;
 
-/// Numbered pictures carry no time; they are taken to lie one second apart.
-const NUMBERED_STEP_NS: i64 = 1_000_000_000;
-
-/// The largest text file that is read, bytes.
-const MAX_TEXT_BYTES: u64 = 64 << 20;
-
 /// The largest picture file that is read, bytes.
 const MAX_PICTURE_BYTES: u64 = 128 << 20;
-
-/// The most pictures of one folder.
-const MAX_PICTURES: usize = 1_000_000;
 
 /// The middle depth of a room or a table; a first picture outside it has likely got the
 /// wrong scale.
 const USUAL_DEPTH_M: std::ops::Range<f32> = 0.3..10.0;
 
-/// A key that sorts `a_2` before `a_10`.
-pub fn natural_key(path: &Path) -> String {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let mut key = String::new();
-    let mut digits = String::new();
-    for c in name.chars().chain(['\0']) {
-        if c.is_ascii_digit() {
-            digits.push(c);
-        } else {
-            if !digits.is_empty() {
-                key.push_str(&format!("{:0>20}", std::mem::take(&mut digits)));
-            }
-            key.push(c);
-        }
-    }
-    key
-}
-
-/// One moment of a folder.
-#[derive(Clone, Debug, PartialEq)]
-struct Entry {
-    stamp_ns: i64,
-    color: PathBuf,
-    depth: Option<(Option<i64>, PathBuf)>,
-}
-
 /// Frames of a folder of pictures.
 pub struct FolderSource {
+    path: PathBuf,
     entries: std::vec::IntoIter<Entry>,
     units_per_m: f64,
     intrinsics: Option<[f64; 4]>,
@@ -131,6 +98,7 @@ impl FolderSource {
             (_, None) => "taken as registered, as folders of this kind are".to_owned(),
         });
         let mut source = FolderSource {
+            path: path.to_owned(),
             entries: entries.into_iter(),
             units_per_m,
             intrinsics: options.intrinsics,
@@ -226,7 +194,10 @@ impl FrameSource for FolderSource {
                 Err(why) => self.report.lost.add(why),
             }
         }
-        Ok(None)
+        match self.report.no_frame_left() {
+            Some(why) => Err(SourceError::Nothing { path: self.path.clone(), why }),
+            None => Ok(None),
+        }
     }
 
     fn report(&self) -> &SourceReport {
@@ -245,17 +216,6 @@ fn read_picture(path: &Path) -> Result<Vec<u8>, &'static str> {
     Ok(bytes)
 }
 
-/// `1305031229.528748` as nanoseconds, exactly; `None` for anything but plain seconds.
-fn stamp_ns(text: &str) -> Option<i64> {
-    let (seconds, fraction) = text.split_once('.').unwrap_or((text, ""));
-    let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
-    if seconds.is_empty() || !digits(seconds) || !digits(fraction) {
-        return None;
-    }
-    let fraction: i64 = format!("{fraction:0<9}").get(..9)?.parse().ok()?;
-    seconds.parse::<i64>().ok()?.checked_mul(1_000_000_000)?.checked_add(fraction)
-}
-
 /// Units per metre of a folder named `depth_0.1mm` or `depth_mm`.
 fn units_in_name(folder: &str) -> Option<f64> {
     let unit = folder.split('_').skip(1).find_map(|part| part.strip_suffix("mm"))?;
@@ -263,212 +223,12 @@ fn units_in_name(folder: &str) -> Option<f64> {
     (mm > 0.0 && mm.is_finite()).then(|| 1000.0 / mm)
 }
 
-/// A path of a list, as long as it stays inside the folder.
-fn inside(folder: &Path, relative: &str) -> Option<PathBuf> {
-    let path = Path::new(relative);
-    let stays = path.components().all(|c| matches!(c, Component::Normal(_) | Component::CurDir));
-    (stays && !relative.is_empty()).then(|| folder.join(path))
-}
-
-/// `t path t path` lines: colour first as a rule, but a path that says "depth" is believed.
-fn associated(
-    folder: &Path,
-    list: &Path,
-    report: &mut SourceReport,
-) -> Result<Vec<Entry>, SourceError> {
-    let io = |source| SourceError::Io { path: list.to_owned(), source };
-    let mut bytes = Vec::new();
-    fs::File::open(list).map_err(io)?.take(MAX_TEXT_BYTES).read_to_end(&mut bytes).map_err(io)?;
-    let mut entries = Vec::new();
-    for line in String::from_utf8_lossy(&bytes).lines() {
-        let line = line.trim();
-        if line.is_empty() || line.starts_with('#') {
-            continue;
-        }
-        let fields: Vec<&str> = line.split_whitespace().collect();
-        let (first, second) = match fields.as_slice() {
-            [t1, p1, t2, p2] => ((stamp_ns(t1), *p1), (stamp_ns(t2), *p2)),
-            _ => {
-                report.lost.add("bad_line");
-                continue;
-            }
-        };
-        let depth_first = first.1.contains("depth") && !second.1.contains("depth");
-        let (color, depth) = if depth_first { (second, first) } else { (first, second) };
-        let (Some(stamp), Some(depth_stamp)) = (color.0, depth.0) else {
-            report.lost.add("bad_line");
-            continue;
-        };
-        let (Some(color), Some(depth)) = (inside(folder, color.1), inside(folder, depth.1)) else {
-            report.lost.add("path_outside_folder");
-            let note =
-                format!("associations.txt names a path that leads out of the folder: {line:.200}");
-            if report.notes.len() < 10 {
-                report.notes.push(note);
-            }
-            continue;
-        };
-        if entries.len() == MAX_PICTURES {
-            report.lost.add("too_many_pictures");
-            break;
-        }
-        entries.push(Entry { stamp_ns: stamp, color, depth: Some((Some(depth_stamp), depth)) });
-    }
-    report.notes.push(format!("{} pairs of associations.txt", entries.len()));
-    Ok(entries)
-}
-
-fn subfolder(folder: &Path, names: &[&str]) -> Option<PathBuf> {
-    names.iter().map(|name| folder.join(name)).find(|path| path.is_dir())
-}
-
-/// `depth`, else the first folder whose name starts so.
-fn depth_folder(folder: &Path) -> Option<PathBuf> {
-    subfolder(folder, &["depth"]).or_else(|| {
-        let mut found: Vec<PathBuf> = fs::read_dir(folder)
-            .ok()?
-            .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-            .filter(|path| {
-                let name = path.file_name().and_then(|name| name.to_str());
-                path.is_dir() && name.is_some_and(|name| name.starts_with("depth"))
-            })
-            .collect();
-        found.sort();
-        found.into_iter().next()
-    })
-}
-
-fn pictures_in(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
-    let mut pictures: Vec<PathBuf> = fs::read_dir(folder)?
-        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-        .filter(|path| {
-            let ending = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
-            ["png", "jpg", "jpeg"].iter().any(|known| ending.eq_ignore_ascii_case(known))
-        })
-        .take(MAX_PICTURES)
-        .collect();
-    pictures.sort_by_cached_key(|path| natural_key(path));
-    Ok(pictures)
-}
-
-fn stem(path: &Path) -> String {
-    path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
-}
-
-/// The stamp that a picture's name gives: seconds with a fraction, or a number in it.
-fn named_stamp_ns(path: &Path, place: usize) -> i64 {
-    let stem = stem(path);
-    if stem.contains('.')
-        && let Some(stamp) = stamp_ns(&stem)
-    {
-        return stamp;
-    }
-    let tail = stem.trim_end_matches(|c: char| c.is_ascii_digit()).len();
-    let number = stem.get(tail..).and_then(|digits| digits.parse::<i64>().ok());
-    number
-        .filter(|number| *number < 1 << 32)
-        .unwrap_or(place as i64)
-        .saturating_mul(NUMBERED_STEP_NS)
-}
-
-/// `rgb/` beside `depth*/`, or pictures alone.
-fn side_by_side(
-    folder: &Path,
-    options: &SourceOptions,
-    report: &mut SourceReport,
-) -> Result<Vec<Entry>, SourceError> {
-    let io = |source| SourceError::Io { path: folder.to_owned(), source };
-    let color_folder = subfolder(folder, &["rgb", "color", "colour"]);
-    let colors = pictures_in(color_folder.as_deref().unwrap_or(folder)).map_err(io)?;
-    let depths = match depth_folder(folder) {
-        Some(depth) => pictures_in(&depth).map_err(io)?,
-        None => Vec::new(),
-    };
-    let alone = |(place, color): (usize, &PathBuf)| Entry {
-        stamp_ns: named_stamp_ns(color, place),
-        color: color.clone(),
-        depth: None,
-    };
-    if depths.is_empty() {
-        report.notes.push(format!("{} colour pictures without depth", colors.len()));
-        return Ok(colors.iter().enumerate().map(alone).collect());
-    }
-    let with_fraction = |paths: &[PathBuf]| {
-        paths.iter().all(|path| stem(path).contains('.') && stamp_ns(&stem(path)).is_some())
-    };
-    let by_stem: HashMap<String, &PathBuf> = depths.iter().map(|path| (stem(path), path)).collect();
-    let same_stem = colors.iter().filter(|color| by_stem.contains_key(&stem(color))).count();
-    let pair = |place: usize, color: &PathBuf, depth: &PathBuf| Entry {
-        stamp_ns: named_stamp_ns(color, place),
-        color: color.clone(),
-        depth: Some((None, depth.clone())),
-    };
-    if same_stem > 0 && 2 * same_stem >= colors.len() {
-        report.notes.push(format!("{same_stem} pairs of pictures with the same name"));
-        report.unpaired.add_n("no_depth_of_that_name", (colors.len() - same_stem) as u64);
-        let depth_of = |color: &PathBuf| by_stem.get(&stem(color)).copied();
-        return Ok(colors
-            .iter()
-            .enumerate()
-            .filter_map(|(place, color)| Some(pair(place, color, depth_of(color)?)))
-            .collect());
-    }
-    if with_fraction(&colors) && with_fraction(&depths) {
-        return Ok(by_nearest_stamp(&colors, &depths, options, report));
-    }
-    if colors.len() == depths.len() {
-        report.notes.push(format!("{} pairs by order of names", colors.len()));
-        let pairs = colors.iter().zip(&depths).enumerate();
-        return Ok(pairs.map(|(place, (color, depth))| pair(place, color, depth)).collect());
-    }
-    Err(SourceError::Nothing {
-        path: folder.to_owned(),
-        why: format!(
-            "{} colour and {} depth pictures have neither the same names, nor stamps as names, \
-             nor the same number; write associations.txt with lines \"t rgb/… t depth/…\"",
-            colors.len(),
-            depths.len()
-        ),
-    })
-}
-
-fn by_nearest_stamp(
-    colors: &[PathBuf],
-    depths: &[PathBuf],
-    options: &SourceOptions,
-    report: &mut SourceReport,
-) -> Vec<Entry> {
-    let stamped = |stream, paths: &[PathBuf]| -> Vec<(i64, Stream, PathBuf)> {
-        paths.iter().map(|path| (named_stamp_ns(path, 0), stream, path.clone())).collect()
-    };
-    let mut all = stamped(Stream::Color, colors);
-    all.extend(stamped(Stream::Depth, depths));
-    all.sort_by_key(|(stamp, ..)| *stamp);
-    let defaults = PairOptions::default();
-    let tolerance_ns = options.tolerance_ns.unwrap_or(defaults.tolerance_ns);
-    let mut pairer = Pairer::new(PairOptions { tolerance_ns, disorder_ns: 0, ..defaults });
-    let mut entries = Vec::new();
-    for (stamp, stream, path) in all {
-        pairer.push(stream, stamp, 0, path);
-        entries.extend(std::iter::from_fn(|| pairer.pop()));
-    }
-    pairer.finish();
-    entries.extend(std::iter::from_fn(|| pairer.pop()));
-    report.unpaired.merge(pairer.unpaired());
-    report.notes.push(format!("{} pairs by the nearest stamps in file names", entries.len()));
-    entries
-        .into_iter()
-        .map(|pair| Entry {
-            stamp_ns: pair.stamp_ns,
-            color: pair.color,
-            depth: pair.depth.map(|(stamp_ns, depth)| (Some(stamp_ns), depth)),
-        })
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        entries::{NUMBERED_STEP_NS, stamp_ns},
+        *,
+    };
 
     #[test]
     fn stamps_are_read_to_the_nanosecond() {
@@ -572,6 +332,12 @@ mod tests {
 
         let hopeless = folder(&["a1.png", "a2.png"], &["b1.png"]);
         assert!(FolderSource::open(hopeless.path(), &options).is_err());
+
+        let broken = folder(&["a1.png"], &["a1.png"]);
+        fs::write(broken.path().join("rgb/a1.png"), "no picture").unwrap();
+        let mut source = FolderSource::open(broken.path(), &options).unwrap();
+        let error = source.next_frame().unwrap_err().to_string();
+        assert!(error.contains("no frame is left: neither_jpeg_nor_png 1"), "{error}");
 
         let alone = folder(&["a1.png"], &[]);
         assert!(all(alone.path(), &options).0[0].depth_m.is_none());

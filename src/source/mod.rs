@@ -41,15 +41,16 @@ pub trait FrameSource: Send {
 pub struct SourceOptions {
     /// Topic of the colour picture (bags).
     pub color_topic: Option<String>,
-    /// Topic of the depth picture (bags).
+    /// Topic of the depth picture (bags); `none`: colour alone.
     pub depth_topic: Option<String>,
-    /// Topic of the colour camera's info (bags).
+    /// Topic of the colour camera's info (bags); `none`: no intrinsics.
     pub info_topic: Option<String>,
     /// Depth units per metre of 16-bit pictures (folders; default 5000 as TUM has it).
     pub depth_scale: Option<f64>,
     /// `fx, fy, cx, cy` in pixels (folders, bags without camera info).
     pub intrinsics: Option<[f64; 4]>,
-    /// The most that colour and depth stamps may differ, nanoseconds; default 20 ms.
+    /// The most that colour and depth stamps may differ, nanoseconds; default half the time
+    /// between two pictures, 5 to 20 ms.
     pub tolerance_ns: Option<i64>,
     /// Whether depth is aligned with colour: `None` decides from topics and intrinsics.
     pub registered: Option<bool>,
@@ -98,6 +99,24 @@ pub struct SourceReport {
     pub stamps_ns: Option<(i64, i64)>,
     /// What else a person should know: what was assumed, what was not used and why.
     pub notes: Vec<String>,
+}
+
+impl SourceReport {
+    /// At the end of a source: in words, that damage left not one frame; `None` where there
+    /// are frames, or where nothing is damaged.
+    pub fn no_frame_left(&self) -> Option<String> {
+        if self.frames > 0 || self.lost.is_empty() {
+            return None;
+        }
+        let list = |tally: &Tally| {
+            tally.iter().map(|(why, n)| format!("{why} {n}")).collect::<Vec<_>>().join(", ")
+        };
+        let mut why = format!("no frame is left: {}", list(&self.lost));
+        if !self.unpaired.is_empty() {
+            why += &format!("; sound but without a partner: {}", list(&self.unpaired));
+        }
+        Some(why)
+    }
 }
 
 /// Why a source cannot be read at all.

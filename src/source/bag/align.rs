@@ -1,7 +1,10 @@
 //! Whether depth belongs to the colour picture pixel by pixel, and why.
 
-use super::topics::{First, named_registered};
-use crate::frame::{Intrinsics, Registration};
+use super::{
+    extrinsics::Transforms,
+    topics::{First, named_registered},
+};
+use crate::frame::{Intrinsics, Registration, registration::Registrar};
 
 /// Everything that tells whether depth is registered.
 #[derive(Clone, Copy, Debug, Default)]
@@ -73,6 +76,28 @@ pub fn decide(evidence: &Evidence<'_>) -> (Registration, String) {
             Unregistered,
             format!("not registered as far as the topic {topic} and its messages tell"),
         ),
+    }
+}
+
+/// What moves the depth of one camera into the colour picture of another, and where the bag
+/// tells their places. Both arrays: colour first.
+///
+/// # Errors
+/// In words for a person, why it cannot be done.
+pub fn move_depth(
+    transforms: &Transforms,
+    [color, depth]: [&Intrinsics; 2],
+    [color_frame, depth_frame]: [&str; 2],
+) -> Result<(Registrar, &'static str), String> {
+    let wrong = |error| format!("depth cannot be moved into colour: {error}");
+    match transforms.color_from_depth(color_frame, depth_frame) {
+        None => Err("the bag does not tell where the depth camera stands (/tf_static or \
+                     extrinsics/depth_to_color would)"
+            .to_owned()),
+        Some(known) => {
+            let (extrinsics, place) = known.map_err(wrong)?;
+            Ok((Registrar::new(depth, color, &extrinsics).map_err(wrong)?, place))
+        }
     }
 }
 

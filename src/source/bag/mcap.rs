@@ -2,13 +2,14 @@
 //! cut off or damaged gives all that is still readable. Memory: one message, one window and
 //! what a decompressor needs, however large the file and its chunks are.
 
-use std::{collections::HashMap, fs::File, io, path::Path};
+use std::{fs::File, io, path::Path};
 
 use mcap::sans_io::linear_reader::{LinearReadEvent, LinearReader, LinearReaderOptions};
 
 use super::{
+    channels::Channels,
     storage::{Recorded, Storage, StoredTopic},
-    tlv::{self, Chunk, Found, PREFIX, Place, Searcher, Window, number, op, string},
+    tlv::{self, Chunk, Found, PREFIX, Place, Searcher, Window, number, op},
     unpack::MAX_MESSAGE_BYTES,
 };
 use crate::tally::Tally;
@@ -24,17 +25,6 @@ const MAX_DEFINITION_BYTES: u64 = 4 << 20;
 
 /// Compressed bytes that are handed to a decompressor at once.
 const FEED: usize = 256 << 10;
-
-#[derive(Clone)]
-struct Channel {
-    topic: String,
-    schema: u16,
-    encoding: String,
-    /// Index among the wanted topics.
-    wanted: Option<usize>,
-    /// Messages read, wanted or not.
-    seen: u64,
-}
 
 /// A compressed chunk that is being read.
 struct Packed {
@@ -61,15 +51,10 @@ enum Step {
 pub struct McapFile {
     window: Window,
     pos: u64,
-    schemas: HashMap<u16, String>,
-    channels: HashMap<u16, Channel>,
-    wanted: Vec<String>,
+    channels: Channels,
     packed: Option<Packed>,
     checksum: Option<Checksum>,
     search: Searcher,
-    /// Messages by channel as the summary has them.
-    promised: HashMap<u16, u64>,
-    times_ns: Option<(u64, u64)>,
     footer_seen: bool,
     ended: bool,
 }
@@ -83,14 +68,10 @@ impl McapFile {
         let mut file = McapFile {
             window: Window::new(File::open(path)?)?,
             pos: 0,
-            schemas: HashMap::new(),
-            channels: HashMap::new(),
-            wanted: Vec::new(),
+            channels: Channels::default(),
             packed: None,
             checksum: None,
             search: Searcher::default(),
-            promised: HashMap::new(),
-            times_ns: None,
             footer_seen: false,
             ended: false,
         };
@@ -105,7 +86,7 @@ impl McapFile {
     }
 
     fn read_summary(&mut self) -> io::Result<()> {
-        let len = self.window.len();
+        let len = self.window.file_len();
         let footer_len = PREFIX + 20 + mcap::MAGIC.len() as u64;
         let Some(at) = len.checked_sub(footer_len) else { return Ok(()) };
         let bytes = self.window.bytes(at, footer_len as usize)?;
@@ -135,49 +116,8 @@ impl McapFile {
         let mut body = vec![0; (place.end - place.body()) as usize];
         let got = self.window.read(place.body(), &mut body)?;
         body.truncate(got);
-        self.define_from(place.op, &body);
+        self.channels.define(place.op, &body);
         Ok(())
-    }
-
-    /// The first definition of a number holds: a later one that differs is damage.
-    fn define_from(&mut self, opcode: u8, body: &[u8]) -> Option<()> {
-        let id = number::<2>(body, 0)? as u16;
-        match opcode {
-            op::SCHEMA => {
-                let (name, _) = string(body, 2)?;
-                self.schemas.entry(id).or_insert_with(|| name.to_owned());
-            }
-            op::CHANNEL => {
-                let schema = number::<2>(body, 2)? as u16;
-                let (topic, at) = string(body, 4)?;
-                let (encoding, _) = string(body, at)?;
-                let wanted = self.wanted.iter().position(|name| name == topic);
-                self.channels.entry(id).or_insert_with(|| Channel {
-                    topic: topic.to_owned(),
-                    schema,
-                    encoding: encoding.to_owned(),
-                    wanted,
-                    seen: 0,
-                });
-            }
-            op::STATISTICS => {
-                let total = number::<8>(body, 0)?;
-                let times = (number::<8>(body, 26)?, number::<8>(body, 34)?);
-                let entries = body.get(46..46 + number::<4>(body, 42)? as usize)?;
-                let promised: HashMap<u16, u64> = entries
-                    .chunks_exact(10)
-                    .filter_map(|e| Some((number::<2>(e, 0)? as u16, number::<8>(e, 2)?)))
-                    .collect();
-                // Counts that do not add up are damaged themselves.
-                let sum = promised.values().try_fold(0_u64, |sum, n| sum.checked_add(*n));
-                if sum == Some(total) {
-                    self.promised = promised;
-                    self.times_ns = Some(times);
-                }
-            }
-            _ => {}
-        }
-        Some(())
     }
 
     /// Goes one record on.
@@ -192,7 +132,7 @@ impl McapFile {
             }
         }
         let at = self.pos;
-        let len = self.window.len();
+        let len = self.window.file_len();
         if at == 0 && self.window.bytes(0, 8)? == mcap::MAGIC {
             self.pos = 8;
             return Ok(Step::Nothing);
@@ -202,7 +142,7 @@ impl McapFile {
             return Ok(self.end(lost, (!whole).then_some("cut_off")));
         }
         let channels = &self.channels;
-        let known = |id: u16| channels.is_empty() || channels.contains_key(&id);
+        let known = |id: u16| channels.may_be(id);
         let found = tlv::look(self.window.bytes(at, 64)?, at, len, &|_| true);
         match found {
             Found::Record(place) if place.op == op::CHUNK => self.enter_chunk(place, lost),
@@ -290,7 +230,8 @@ impl McapFile {
             lost.add("record_damaged");
             return Ok(Step::Nothing);
         }
-        let Some((topic, log_ns)) = self.route(&head[PREFIX as usize..], size, lost) else {
+        let Some((topic, log_ns)) = self.channels.route(&head[PREFIX as usize..], size, lost)
+        else {
             self.hash(place)?;
             return Ok(Step::Nothing);
         };
@@ -305,28 +246,11 @@ impl McapFile {
         Ok(Step::Message(Recorded { topic, log_ns, data }))
     }
 
-    /// Which wanted topic the message is of, and its log time, from its fixed part.
-    fn route(&mut self, head: &[u8], size: u64, lost: &mut Tally) -> Option<(usize, i64)> {
-        let id = number::<2>(head, 0)? as u16;
-        let log_ns = i64::try_from(number::<8>(head, 6)?).unwrap_or(i64::MAX);
-        let Some(channel) = self.channels.get_mut(&id) else {
-            lost.add("unknown_channel");
-            return None;
-        };
-        channel.seen += 1;
-        let topic = channel.wanted?;
-        if size > MAX_MESSAGE_BYTES as u64 {
-            lost.add("message_too_large");
-            return None;
-        }
-        Some((topic, log_ns))
-    }
-
     /// Enters the chunk at `place`, whose stated end may be wrong or beyond the file.
     fn enter_chunk(&mut self, place: Place, lost: &mut Tally) -> io::Result<Step> {
-        let len = self.window.len();
+        let len = self.window.file_len();
         let channels = &self.channels;
-        let known = |id: u16| channels.is_empty() || channels.contains_key(&id);
+        let known = |id: u16| channels.may_be(id);
         let chunk = tlv::chunk(self.window.bytes(place.body(), 80)?, place);
         let Some(chunk) = chunk.filter(|chunk| chunk.records <= len) else {
             lost.add("chunk_damaged");
@@ -409,17 +333,19 @@ impl McapFile {
                         lost.add("record_damaged");
                         Step::Nothing
                     }
-                    Some((head, body)) => match self.route(head, body.len() as u64, lost) {
-                        None => Step::Nothing,
-                        Some((topic, log_ns)) => {
-                            Step::Message(Recorded { topic, log_ns, data: body.to_vec() })
+                    Some((head, body)) => {
+                        match self.channels.route(head, body.len() as u64, lost) {
+                            None => Step::Nothing,
+                            Some((topic, log_ns)) => {
+                                Step::Message(Recorded { topic, log_ns, data: body.to_vec() })
+                            }
                         }
-                    },
+                    }
                 }
             }
             Some(Ok(LinearReadEvent::Record { opcode, data })) => {
                 if opcode != op::STATISTICS {
-                    self.define_from(opcode, data);
+                    self.channels.define(opcode, data);
                 }
                 Step::Nothing
             }
@@ -435,12 +361,7 @@ impl McapFile {
         if self.search.gave_up() {
             lost.add("search_given_up");
         }
-        for (id, promised) in &self.promised {
-            let channel = self.channels.get(id).filter(|channel| channel.wanted.is_some());
-            if let Some(channel) = channel {
-                lost.add_n("messages_missing", promised.saturating_sub(channel.seen));
-            }
-        }
+        lost.add_n("messages_missing", self.channels.missing());
         self.ended = true;
         Step::End
     }
@@ -479,38 +400,15 @@ impl Packed {
 
 impl Storage for McapFile {
     fn topics(&self) -> Vec<StoredTopic> {
-        let mut topics: Vec<StoredTopic> = Vec::new();
-        let mut ids: Vec<&u16> = self.channels.keys().collect();
-        ids.sort();
-        for (id, channel) in ids.into_iter().filter_map(|id| self.channels.get_key_value(id)) {
-            let messages = self.promised.get(id).copied();
-            match topics.iter_mut().find(|topic| topic.name == channel.topic) {
-                // Two publishers of one topic have a channel each.
-                Some(topic) => {
-                    topic.messages = topic.messages.zip(messages).map(|(a, b)| a.saturating_add(b));
-                }
-                None => topics.push(StoredTopic {
-                    name: channel.topic.clone(),
-                    ros_type: self.schemas.get(&channel.schema).cloned().unwrap_or_default(),
-                    serialization: channel.encoding.clone(),
-                    messages: (!self.promised.is_empty()).then(|| messages.unwrap_or(0)),
-                }),
-            }
-        }
-        topics
+        self.channels.topics()
     }
 
     fn duration_s(&self) -> Option<f64> {
-        let (start, end) = self.times_ns?;
-        Some(end.checked_sub(start)? as f64 * 1e-9).filter(|s| *s > 0.0)
+        self.channels.duration_s()
     }
 
     fn want(&mut self, topics: &[String]) {
-        self.wanted = topics.to_vec();
-        for channel in self.channels.values_mut() {
-            channel.wanted = topics.iter().position(|name| *name == channel.topic);
-            channel.seen = 0;
-        }
+        self.channels.want(topics);
         self.pos = 0;
         self.packed = None;
         self.checksum = None;

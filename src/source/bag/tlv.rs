@@ -80,7 +80,7 @@ impl Window {
     }
 
     /// Length of the file in bytes.
-    pub fn len(&self) -> u64 {
+    pub fn file_len(&self) -> u64 {
         self.len
     }
 
@@ -284,7 +284,7 @@ impl Searcher {
     /// # Errors
     /// When the disk fails.
     pub fn goes_on(window: &mut Window, at: u64, known: &dyn Fn(u16) -> bool) -> io::Result<bool> {
-        let len = window.len();
+        let len = window.file_len();
         if at == len {
             return Ok(true);
         }
@@ -312,7 +312,7 @@ impl Searcher {
         limit: u64,
         known: &dyn Fn(u16) -> bool,
     ) -> io::Result<Option<u64>> {
-        let len = window.len();
+        let len = window.file_len();
         let mut from = from;
         while from < limit.min(len) {
             let bytes = window.bytes(from, WINDOW)?;
