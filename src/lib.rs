@@ -25,11 +25,12 @@
 //! Learning never belongs in a control path, and nothing here may serve a safety function.
 
 #![warn(missing_docs)]
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 pub mod adapt;
 pub mod cli;
 pub mod config;
+pub mod digest;
 pub mod export;
 pub mod frame;
 pub mod grpo;

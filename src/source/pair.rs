@@ -252,11 +252,26 @@ impl<T> Pairer<T> {
             (Some(_), _) => Stream::Color,
             (None, None) => return false,
         };
-        let reason = match stream {
-            Stream::Color => "no_depth_within_buffer",
-            Stream::Depth => "no_color_within_buffer",
+        let oldest_depth = front(&self.depth);
+        // Better the nearest partner there is than none; a nearer one may never come.
+        let color = match stream {
+            Stream::Color => Some(0),
+            Stream::Depth => {
+                front(&self.depth).and_then(|at| self.color.nearest(at)).map(|(i, _)| i)
+            }
         };
-        self.release_front(stream, reason);
+        if let Some(i) = color
+            && let Some((at, ..)) = self.nearest_to_each_other(i)
+        {
+            self.join(i, at);
+        }
+        match stream {
+            Stream::Color => self.release_front(stream, "no_depth_within_buffer"),
+            Stream::Depth if front(&self.depth) == oldest_depth => {
+                self.release_front(stream, "no_color_within_buffer");
+            }
+            Stream::Depth => {}
+        }
         true
     }
 
@@ -317,29 +332,36 @@ impl<T> Pairer<T> {
         for i in 0..self.color.waiting.len() {
             let Some(waiting) = self.color.waiting.get(i) else { break };
             let stamp_ns = waiting.stamp_ns;
-            if stamp_ns > depth_ns {
+            if stamp_ns > depth_ns || self.depth.waiting.is_empty() {
                 break;
             }
-            if waiting.mate.is_some() {
-                continue;
-            }
-            let Some((at, depth_stamp_ns)) = self.depth.nearest(stamp_ns) else { break };
-            let apart_ns = i64::try_from(depth_stamp_ns.abs_diff(stamp_ns)).unwrap_or(i64::MAX);
-            let certain = apart_ns <= self.options.tolerance_ns
-                && self.color.nearest(depth_stamp_ns).is_some_and(|(color, _)| color == i)
+            if let Some((at, depth_stamp_ns, apart_ns)) = self.nearest_to_each_other(i)
                 && depth_ns >= stamp_ns.saturating_add(apart_ns)
-                && color_ns >= depth_stamp_ns.saturating_add(apart_ns);
-            if !certain {
-                continue;
-            }
-            let Some(depth) = remove(&mut self.depth.waiting, at) else { break };
-            self.depth.left_ns = Some(depth.stamp_ns);
-            if let Some(waiting) = self.color.waiting.get_mut(i) {
-                waiting.mate = Some((depth.stamp_ns, depth.bytes, depth.message));
-                made = true;
+                && color_ns >= depth_stamp_ns.saturating_add(apart_ns)
+            {
+                made |= self.join(i, at);
             }
         }
         made
+    }
+
+    /// The depth that is nearest to the `i`-th colour, if it is within the tolerance and no
+    /// other colour is nearer to it: its place, its stamp and the distance.
+    fn nearest_to_each_other(&self, i: usize) -> Option<(usize, i64, i64)> {
+        let waiting = self.color.waiting.get(i).filter(|waiting| waiting.mate.is_none())?;
+        let (at, depth_stamp_ns) = self.depth.nearest(waiting.stamp_ns)?;
+        let apart_ns = i64::try_from(depth_stamp_ns.abs_diff(waiting.stamp_ns)).ok()?;
+        let mutual = self.color.nearest(depth_stamp_ns).is_some_and(|(color, _)| color == i);
+        (apart_ns <= self.options.tolerance_ns && mutual).then_some((at, depth_stamp_ns, apart_ns))
+    }
+
+    /// Gives the `i`-th colour the depth at `at`.
+    fn join(&mut self, i: usize, at: usize) -> bool {
+        let Some(waiting) = self.color.waiting.get_mut(i) else { return false };
+        let Some(depth) = remove(&mut self.depth.waiting, at) else { return false };
+        self.depth.left_ns = Some(depth.stamp_ns);
+        waiting.mate = Some((depth.stamp_ns, depth.bytes, depth.message));
+        true
     }
 }
 
@@ -353,4 +375,158 @@ fn remove<T>(waiting: &mut Deque<Waiting<T>, MAX_WAITING>, at: usize) -> Option<
         waiting.swap(i - 1, i);
     }
     waiting.pop_front()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const MS: i64 = 1_000_000;
+
+    /// Obviously right: all pairs within the tolerance, nearest first, each message once.
+    fn reference(colors: &[i64], depths: &[i64], tolerance_ns: i64) -> Vec<(i64, i64)> {
+        let mut all: Vec<(i64, i64, i64)> = Vec::new();
+        for c in colors {
+            for d in depths {
+                if (c - d).abs() <= tolerance_ns {
+                    all.push(((c - d).abs(), *c, *d));
+                }
+            }
+        }
+        all.sort_unstable();
+        let mut pairs: Vec<(i64, i64)> = Vec::new();
+        for (_, c, d) in all {
+            if pairs.iter().all(|pair| pair.0 != c && pair.1 != d) {
+                pairs.push((c, d));
+            }
+        }
+        pairs.sort_unstable();
+        pairs
+    }
+
+    fn run(options: PairOptions, arrivals: &[(Stream, i64)]) -> (Vec<(i64, i64)>, Tally, usize) {
+        let mut pairer = Pairer::new(options);
+        let (mut pairs, mut most) = (Vec::new(), 0);
+        for (stream, stamp_ns) in arrivals {
+            pairer.push(*stream, *stamp_ns, 10, *stamp_ns);
+            most = most.max(pairer.waiting().0);
+            assert!(pairer.waiting().1 <= options.max_bytes, "bytes {:?}", pairer.waiting());
+            while let Some(pair) = pairer.pop() {
+                assert_eq!((pair.color, pair.depth), (pair.stamp_ns, pair.depth_stamp_ns));
+                pairs.push((pair.stamp_ns, pair.depth_stamp_ns));
+            }
+        }
+        pairer.finish();
+        pairs.extend(std::iter::from_fn(|| pairer.pop()).map(|p| (p.stamp_ns, p.depth_stamp_ns)));
+        assert_eq!(pairer.waiting(), (0, 0));
+        (pairs, pairer.unpaired().clone(), most)
+    }
+
+    /// Two streams with their stamps in any distance, each message recorded up to `late` ms
+    /// after its stamp, one stream `lag` ms later than the other.
+    fn arrivals(colors: &[i64], depths: &[i64], late: &[i64], lag: i64) -> Vec<(Stream, i64)> {
+        let mut all: Vec<(i64, usize, Stream, i64)> = Vec::new();
+        for (stream, stamps, lag) in [(Stream::Color, colors, 0), (Stream::Depth, depths, lag)] {
+            for stamp in stamps {
+                let late = late.get(all.len() % late.len().max(1)).copied().unwrap_or(0);
+                all.push((stamp + late + lag, all.len(), stream, *stamp));
+            }
+        }
+        all.sort_unstable_by_key(|(at, i, ..)| (*at, *i));
+        all.into_iter().map(|(_, _, stream, stamp)| (stream, stamp)).collect()
+    }
+
+    fn stamps() -> impl Strategy<Value = Vec<i64>> {
+        prop::collection::vec(1_i64..60, 0..80).prop_map(|gaps| {
+            gaps.iter()
+                .scan(0, |at, gap| {
+                    *at += gap * MS;
+                    Some(*at)
+                })
+                .collect()
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(500))]
+
+        #[test]
+        fn pairs_are_those_of_the_quadratic_reference_whatever_the_recorder_did(
+            colors in stamps(),
+            depths in stamps(),
+            late in prop::collection::vec((0_i64..90).prop_map(|ms| ms * MS), 1..20),
+            lag in (-2000_i64..2000).prop_map(|ms| ms * MS),
+            tolerance_ns in (0_i64..70).prop_map(|ms| ms * MS),
+        ) {
+            let options = PairOptions { tolerance_ns, ..PairOptions::default() };
+            let arrivals = arrivals(&colors, &depths, &late, lag);
+            let (pairs, unpaired, _) = run(options, &arrivals);
+            prop_assert!(pairs.is_sorted(), "not in order of colour stamps");
+            prop_assert_eq!(&pairs, &reference(&colors, &depths, tolerance_ns));
+            prop_assert_eq!(
+                unpaired.total() as usize,
+                colors.len() + depths.len() - 2 * pairs.len()
+            );
+        }
+
+        #[test]
+        fn any_arrivals_keep_the_bounds_count_every_message_and_use_none_twice(
+            arrivals in prop::collection::vec(
+                (any::<bool>(), prop_oneof![0..2_000 * MS, any::<i64>()]), 0..400),
+            max_bytes in 10_usize..400,
+        ) {
+            let arrivals: Vec<(Stream, i64)> = arrivals
+                .into_iter()
+                .map(|(color, at)| (if color { Stream::Color } else { Stream::Depth }, at))
+                .collect();
+            let options = PairOptions { max_bytes, ..PairOptions::default() };
+            let (pairs, unpaired, most) = run(options, &arrivals);
+            prop_assert!(most <= max_bytes / 10);
+            prop_assert_eq!(unpaired.total() as usize + 2 * pairs.len(), arrivals.len());
+            let count = |stream, stamp| {
+                arrivals.iter().filter(|arrival| **arrival == (stream, stamp)).count()
+            };
+            for (c, d) in &pairs {
+                prop_assert!(c.abs_diff(*d) <= 20 * MS as u64);
+                let used = pairs.iter().filter(|pair| pair.0 == *c).count();
+                prop_assert!(used <= count(Stream::Color, *c));
+                let used = pairs.iter().filter(|pair| pair.1 == *d).count();
+                prop_assert!(used <= count(Stream::Depth, *d));
+            }
+        }
+    }
+
+    #[test]
+    fn a_stream_recorded_seconds_late_loses_nothing() {
+        let colors: Vec<i64> = (0..600).map(|i| i * 33 * MS).collect();
+        let depths: Vec<i64> = colors.iter().map(|c| c + 2 * MS).collect();
+        let arrivals = arrivals(&colors, &depths, &[0], 10_000 * MS);
+        let (pairs, unpaired, most) = run(PairOptions::default(), &arrivals);
+        assert_eq!(pairs.len(), 600);
+        assert!(unpaired.is_empty() && most <= MAX_WAITING, "{unpaired:?} {most}");
+    }
+
+    #[test]
+    fn a_stream_that_stops_costs_a_bounded_number_of_waiting_messages() {
+        let colors: Vec<i64> = (0..5000).map(|i| i * 33 * MS).collect();
+        let depths = &colors[..100];
+        let (pairs, unpaired, most) =
+            run(PairOptions::default(), &arrivals(&colors, depths, &[0], 0));
+        assert_eq!(pairs.len(), 100);
+        assert_eq!(unpaired.total(), 4900);
+        assert!(most <= 2 * MAX_WAITING);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_and_a_wild_stamp_cost_only_a_few_frames() {
+        let mut stamps: Vec<i64> = (0..100).map(|i| i * 100 * MS).collect();
+        stamps.extend((0..100).map(|i| i * 100 * MS));
+        stamps.insert(50, 1 << 60);
+        let arrivals: Vec<(Stream, i64)> =
+            stamps.iter().flat_map(|at| [(Stream::Color, *at), (Stream::Depth, *at)]).collect();
+        let (pairs, ..) = run(PairOptions::default(), &arrivals);
+        assert!(pairs.len() >= 195, "{}", pairs.len());
+    }
 }

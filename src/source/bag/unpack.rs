@@ -126,7 +126,12 @@ mod tests {
     #[test]
     fn a_cut_file_gives_what_is_there_and_leaves_nothing_behind() {
         let dir = tempfile::tempdir().unwrap();
-        let plain: Vec<u8> = (0..3_000_000_u32).map(|i| (i * i >> 7) as u8).collect();
+        let mut state = 1_u32;
+        let noise = std::iter::repeat_with(move || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 24) as u8
+        });
+        let plain: Vec<u8> = noise.take(3_000_000).collect();
         let packed = zstd::bulk::compress(&plain, 1).unwrap();
         let path = dir.path().join("x.db3.zstd");
         std::fs::write(&path, &packed).unwrap();

@@ -79,7 +79,7 @@ impl RoomSource {
         RgbdFrame {
             id: FrameId::from_stamp(stamp_ns),
             stamp_ns,
-            depth_stamp_ns: None,
+            depth_stamp_ns: Some(stamp_ns),
             color,
             depth_m: Some(depth_m),
             intrinsics: Some(self.intrinsics),
