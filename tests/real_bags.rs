@@ -52,7 +52,7 @@ fn a_realsense_recording_has_mono16_depth_of_another_camera_and_is_not_registere
         let Some(bag) = shared(&format!("data/librealsense/{form}")) else { return };
         // The one colour and two depth pictures were taken 16 ms and more apart.
         let options = SourceOptions { tolerance_ns: Some(200_000_000), ..SourceOptions::default() };
-        let mut source = open(bag.to_str().unwrap(), &options).unwrap();
+        let mut source = open(bag, &options).unwrap();
         let (frames, report) = read_all(source.as_mut());
         assert_eq!(frames.len(), 1, "{report:?}");
         let frame = &frames[0];

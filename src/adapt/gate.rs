@@ -264,3 +264,115 @@ impl Gate {
         self.taken.push_back(signature);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use image::{Rgb, RgbImage};
+
+    use super::*;
+    use crate::frame::{DepthMap, FrameId};
+
+    /// A sharp chequered scene; another `seed`, another scene.
+    fn frame(seed: u32) -> RgbdFrame {
+        RgbdFrame {
+            id: FrameId(0),
+            stamp_ns: 1_000_000_000,
+            depth_stamp_ns: Some(1_005_000_000),
+            color: RgbImage::from_fn(320, 240, |x, y| {
+                let cell = (x / 16 + 1) * (y / 16 + 3) * (seed * 2 + 1);
+                Rgb([40 + (cell * 7919 % 160) as u8; 3])
+            }),
+            depth_m: Some(DepthMap::from_elem((240, 320), 1.5)),
+            intrinsics: None,
+            registration: Registration::Registered,
+        }
+    }
+
+    fn with_color(value: impl Fn(u32, u32) -> u8) -> RgbdFrame {
+        let color = RgbImage::from_fn(320, 240, |x, y| Rgb([value(x, y); 3]));
+        RgbdFrame { color, ..frame(0) }
+    }
+
+    #[test]
+    fn a_sound_frame_passes_whole_and_only_once() {
+        let mut gate = Gate::default();
+        assert_eq!(gate.check(&frame(0)), Verdict::Full);
+        assert_eq!(gate.check(&frame(0)), Verdict::Reject(GateReason::NearDuplicate));
+        assert_eq!(gate.check(&frame(1)), Verdict::Full);
+    }
+
+    #[test]
+    fn too_little_or_too_much_light_rejects() {
+        let mut gate = Gate::default();
+        let checks = |x: u32, y: u32| (x / 8 + y / 8).is_multiple_of(2);
+        for (dark, reason) in [
+            (with_color(|x, y| if checks(x, y) { 12 } else { 2 }), GateReason::TooDark),
+            (with_color(|x, _| if x < 250 { 3 } else { 180 }), GateReason::TooDark),
+            (with_color(|x, _| if x < 200 { 252 } else { 90 }), GateReason::Saturated),
+        ] {
+            assert_eq!(gate.check(&dark), Verdict::Reject(reason));
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_depth_costs_only_the_depth_tasks() {
+        let sound = frame(0);
+        let holes =
+            DepthMap::from_shape_fn((240, 320), |(v, _)| if v < 20 { 1.0 } else { f32::NAN });
+        for (frame, reason) in [
+            (RgbdFrame { depth_m: None, ..sound.clone() }, GateReason::TooLittleDepth),
+            (RgbdFrame { depth_m: Some(holes), ..sound.clone() }, GateReason::TooLittleDepth),
+            (
+                RgbdFrame { registration: Registration::Unregistered, ..sound.clone() },
+                GateReason::UnregisteredDepth,
+            ),
+            (
+                RgbdFrame { depth_stamp_ns: Some(979_999_999), ..sound.clone() },
+                GateReason::SkewedStamps,
+            ),
+            (
+                RgbdFrame { depth_stamp_ns: Some(i64::MIN), ..sound.clone() },
+                GateReason::SkewedStamps,
+            ),
+        ] {
+            assert_eq!(Gate::default().check(&frame), Verdict::ColorOnly(reason));
+        }
+        let alone = RgbdFrame { depth_stamp_ns: None, ..sound };
+        assert_eq!(Gate::default().check(&alone), Verdict::Full);
+    }
+
+    #[test]
+    fn memory_is_bounded_and_rejected_frames_are_not_remembered() {
+        let mut gate = Gate::new(GateConfig { remember: 3, ..GateConfig::default() }).unwrap();
+        for seed in 0..4 {
+            assert_eq!(gate.check(&frame(seed)), Verdict::Full);
+            assert_eq!(gate.check(&frame(seed)), Verdict::Reject(GateReason::NearDuplicate));
+        }
+        assert_eq!(gate.taken.len(), 3);
+        assert_eq!(gate.check(&frame(0)), Verdict::Full, "the oldest is forgotten");
+        let mut none = Gate::new(GateConfig { remember: 0, ..GateConfig::default() }).unwrap();
+        assert_eq!((none.check(&frame(0)), none.check(&frame(0))), (Verdict::Full, Verdict::Full));
+    }
+
+    #[test]
+    fn thresholds_out_of_range_are_refused_by_name() {
+        let sound = GateConfig::default();
+        for (config, says) in [
+            (GateConfig { min_mean_luma: 300.0, ..sound.clone() }, "min_mean_luma = 300"),
+            (GateConfig { min_novelty: f32::NAN, ..sound.clone() }, "min_novelty = NaN"),
+            (GateConfig { max_skew_ms: -1.0, ..sound.clone() }, "max_skew_ms = -1"),
+            (GateConfig { remember: usize::MAX, ..sound.clone() }, "between 0 and 256"),
+        ] {
+            let error = Gate::new(config).unwrap_err().to_string();
+            assert!(error.contains(says), "{error}");
+        }
+        assert_eq!(sound.check(), Ok(()));
+    }
+
+    #[test]
+    fn reasons_are_counted_under_the_names_that_are_serialised() {
+        for reason in GateReason::ALL {
+            assert_eq!(serde_json::to_value(reason).unwrap(), reason.name());
+        }
+    }
+}

@@ -118,6 +118,59 @@ impl IntrinsicsError {
 }
 
 impl Distortion {
+    /// Where the lens shows the ray through (`x`, `y`) of the plane at distance 1, as the
+    /// OpenCV documentation's "Camera Calibration and 3D Reconstruction" defines it.
+    ///
+    /// ```
+    /// use spatial_ssrl::frame::Distortion;
+    /// let barrel = Distortion::PlumbBob([-0.1, 0.0, 0.0, 0.0, 0.0]);
+    /// assert_eq!(barrel.distort([0.5, 0.0]), [0.4875, 0.0]);
+    /// ```
+    pub fn distort(&self, [x, y]: [f64; 2]) -> [f64; 2] {
+        let r2 = x * x + y * y;
+        let bent = |radial: f64, p1: f64, p2: f64| {
+            [
+                x * radial + 2.0 * p1 * x * y + p2 * (r2 + 2.0 * x * x),
+                y * radial + p1 * (r2 + 2.0 * y * y) + 2.0 * p2 * x * y,
+            ]
+        };
+        match *self {
+            Distortion::None => [x, y],
+            Distortion::PlumbBob([k1, k2, p1, p2, k3]) => {
+                bent(1.0 + r2 * (k1 + r2 * (k2 + r2 * k3)), p1, p2)
+            }
+            Distortion::RationalPolynomial([k1, k2, p1, p2, k3, k4, k5, k6]) => {
+                let above = 1.0 + r2 * (k1 + r2 * (k2 + r2 * k3));
+                let below = 1.0 + r2 * (k4 + r2 * (k5 + r2 * k6));
+                bent(above / below, p1, p2)
+            }
+            Distortion::Equidistant([k1, k2, k3, k4]) => {
+                let r = r2.sqrt();
+                let angle = r.atan();
+                let a2 = angle * angle;
+                let bent = angle * (1.0 + a2 * (k1 + a2 * (k2 + a2 * (k3 + a2 * k4))));
+                if r > 1e-9 { [x * bent / r, y * bent / r] } else { [x, y] }
+            }
+        }
+    }
+
+    /// The ray that the lens shows at (`x`, `y`): the inverse of [`Distortion::distort`].
+    /// `None` where there is none, as in a fisheye's corners.
+    pub fn undistort(&self, shown: [f64; 2]) -> Option<[f64; 2]> {
+        let [mut x, mut y] = shown;
+        // Secant steps with the identity as slope converge wherever a lens is mild enough
+        // to be useful; whether they did is checked.
+        for _ in 0..100 {
+            let [u, v] = self.distort([x, y]);
+            let [du, dv] = [shown[0] - u, shown[1] - v];
+            if du.abs().max(dv.abs()) < 1e-9 {
+                return Some([x, y]);
+            }
+            (x, y) = (x + du, y + dv);
+        }
+        None
+    }
+
     /// The model that `CameraInfo` names, with its coefficients. No coefficients, or all
     /// zero, is no distortion whatever the name; coefficients beyond the model's must be
     /// zero; a fourth-order `plumb_bob` has k3 = 0.
@@ -284,7 +337,17 @@ impl Intrinsics {
 
     /// The same camera after its picture was mirrored left to right.
     pub fn mirrored(&self) -> Self {
-        Intrinsics { cx: f64::from(self.width) - 1.0 - self.cx, ..*self }
+        // The tangential term p2 shifts along x, so it changes sign with x.
+        let distortion = match self.distortion {
+            Distortion::PlumbBob([k1, k2, p1, p2, k3]) => {
+                Distortion::PlumbBob([k1, k2, p1, -p2, k3])
+            }
+            Distortion::RationalPolynomial([k1, k2, p1, p2, k3, k4, k5, k6]) => {
+                Distortion::RationalPolynomial([k1, k2, p1, -p2, k3, k4, k5, k6])
+            }
+            symmetric @ (Distortion::None | Distortion::Equidistant(_)) => symmetric,
+        };
+        Intrinsics { cx: f64::from(self.width) - 1.0 - self.cx, distortion, ..*self }
     }
 
     /// The same camera after its picture was resized.

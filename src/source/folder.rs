@@ -461,7 +461,7 @@ fn by_nearest_stamp(
         .map(|pair| Entry {
             stamp_ns: pair.stamp_ns,
             color: pair.color,
-            depth: Some((Some(pair.depth_stamp_ns), pair.depth)),
+            depth: pair.depth.map(|(stamp_ns, depth)| (Some(stamp_ns), depth)),
         })
         .collect()
 }

@@ -79,7 +79,8 @@ pub struct SourceReport {
     pub color_read: u64,
     /// Depth pictures that were read.
     pub depth_read: u64,
-    /// Frames given out (pairs, or lone colour pictures where the source has no depth).
+    /// Frames given out (pairs, or lone colour pictures where the source has no depth that
+    /// can be used).
     pub frames: u64,
     /// Messages that exist but did not become part of a frame though they are sound:
     /// `no_depth_within_tolerance`, `no_color_within_tolerance`, `duplicate_stamp`, ….

@@ -31,6 +31,8 @@ pub struct PairOptions {
     pub disorder_ns: i64,
     /// The most bytes of messages that wait.
     pub max_bytes: usize,
+    /// Whether a colour without depth is given out alone instead of counted as unpaired.
+    pub lone_color: bool,
 }
 
 impl Default for PairOptions {
@@ -40,6 +42,7 @@ impl Default for PairOptions {
             disorder_ns: 100_000_000,
             // Seven seconds of raw 640x480 colour at 30 Hz.
             max_bytes: 192 << 20,
+            lone_color: false,
         }
     }
 }
@@ -55,10 +58,9 @@ pub struct Pair<T> {
     pub stamp_ns: i64,
     /// The colour message.
     pub color: T,
-    /// Stamp of the depth picture.
-    pub depth_stamp_ns: i64,
-    /// The depth message.
-    pub depth: T,
+    /// Stamp of the depth picture and its message; none only with
+    /// [`PairOptions::lone_color`].
+    pub depth: Option<(i64, T)>,
 }
 
 struct Waiting<T> {
@@ -128,7 +130,7 @@ impl<T> Queue<T> {
 /// pairer.push(Stream::Depth, 1_005_000_000, 8, "depth");
 /// pairer.finish();
 /// let pair = pairer.pop().unwrap();
-/// assert_eq!((pair.color, pair.depth), ("colour", "depth"));
+/// assert_eq!((pair.color, pair.depth), ("colour", Some((1_005_000_000, "depth"))));
 /// assert!(pairer.pop().is_none() && pairer.unpaired().is_empty());
 /// ```
 pub struct Pairer<T> {
@@ -281,17 +283,16 @@ impl<T> Pairer<T> {
         let Some(waiting) = queue.waiting.pop_front() else { return };
         queue.left_ns = Some(waiting.stamp_ns);
         self.bytes = self.bytes.saturating_sub(waiting.bytes);
-        match waiting.mate {
-            Some((depth_stamp_ns, bytes, depth)) => {
-                self.bytes = self.bytes.saturating_sub(bytes);
-                self.ready.push_back(Pair {
-                    stamp_ns: waiting.stamp_ns,
-                    color: waiting.message,
-                    depth_stamp_ns,
-                    depth,
-                });
-            }
-            None => self.unpaired.add(reason),
+        let depth = waiting.mate.map(|(stamp_ns, bytes, depth)| {
+            self.bytes = self.bytes.saturating_sub(bytes);
+            (stamp_ns, depth)
+        });
+        let alone = self.options.lone_color && stream == Stream::Color;
+        if depth.is_some() || alone {
+            let (stamp_ns, color) = (waiting.stamp_ns, waiting.message);
+            self.ready.push_back(Pair { stamp_ns, color, depth });
+        } else {
+            self.unpaired.add(reason);
         }
     }
 
@@ -414,12 +415,13 @@ mod tests {
             most = most.max(pairer.waiting().0);
             assert!(pairer.waiting().1 <= options.max_bytes, "bytes {:?}", pairer.waiting());
             while let Some(pair) = pairer.pop() {
-                assert_eq!((pair.color, pair.depth), (pair.stamp_ns, pair.depth_stamp_ns));
-                pairs.push((pair.stamp_ns, pair.depth_stamp_ns));
+                let (depth_stamp_ns, depth) = pair.depth.unwrap();
+                assert_eq!((pair.color, depth), (pair.stamp_ns, depth_stamp_ns));
+                pairs.push((pair.stamp_ns, depth_stamp_ns));
             }
         }
         pairer.finish();
-        pairs.extend(std::iter::from_fn(|| pairer.pop()).map(|p| (p.stamp_ns, p.depth_stamp_ns)));
+        pairs.extend(std::iter::from_fn(|| pairer.pop()).map(|p| (p.stamp_ns, p.depth.unwrap().0)));
         assert_eq!(pairer.waiting(), (0, 0));
         (pairs, pairer.unpaired().clone(), most)
     }
@@ -496,6 +498,23 @@ mod tests {
                 prop_assert!(used <= count(Stream::Depth, *d));
             }
         }
+    }
+
+    #[test]
+    fn colours_are_given_out_alone_and_in_order_where_that_is_wanted() {
+        let options = PairOptions { lone_color: true, ..PairOptions::default() };
+        let mut pairer = Pairer::new(options);
+        for i in 0..50 {
+            pairer.push(Stream::Color, i * 100 * MS, 1, i);
+            if i % 3 == 0 {
+                pairer.push(Stream::Depth, i * 100 * MS + MS, 1, i);
+            }
+        }
+        pairer.finish();
+        let all: Vec<(i64, bool)> =
+            std::iter::from_fn(|| pairer.pop()).map(|p| (p.color, p.depth.is_some())).collect();
+        assert_eq!(all, (0..50).map(|i| (i, i % 3 == 0)).collect::<Vec<_>>());
+        assert!(pairer.unpaired().is_empty());
     }
 
     #[test]

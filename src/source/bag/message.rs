@@ -142,12 +142,16 @@ struct CdrInfo<'a> {
 }
 
 /// A CDR string arrives with its closing NUL; what is not UTF-8 is no name that we know.
-fn text(bytes: &[u8]) -> &str {
+pub(super) fn text(bytes: &[u8]) -> &str {
     let bytes = bytes.strip_suffix(&[0]).unwrap_or(bytes);
     std::str::from_utf8(bytes).unwrap_or("")
 }
 
-fn cdr<'a, T: Deserialize<'a>>(message: &'a [u8], what: &'static str) -> Result<T, MessageError> {
+/// The fields of a message whose bytes start with the encapsulation header.
+pub(super) fn cdr<'a, T: Deserialize<'a>>(
+    message: &'a [u8],
+    what: &'static str,
+) -> Result<T, MessageError> {
     let Some((header, body)) = message.split_first_chunk::<4>() else {
         return Err(MessageError::TooShort { got: message.len() });
     };

@@ -205,7 +205,10 @@ impl BagSource {
             .unwrap_or_else(|| default_tolerance_ns(files.duration_s(), color.topic.messages));
         files.want(&wanted);
         let lost = files.lost_on_opening();
-        let pairer = Pairer::new(PairOptions { tolerance_ns, ..PairOptions::default() });
+        // Depth that cannot be used costs no colour picture.
+        let lone_color = registration == Registration::Unregistered;
+        let pairer =
+            Pairer::new(PairOptions { tolerance_ns, lone_color, ..PairOptions::default() });
         let mut source = BagSource {
             files,
             parts,
@@ -283,7 +286,8 @@ impl BagSource {
     }
 
     fn frame_of(&mut self, pair: Pair<Vec<u8>>) -> Option<RgbdFrame> {
-        self.frame(pair.stamp_ns, &pair.color, Some((pair.depth_stamp_ns, &pair.depth)))
+        let depth = pair.depth.as_ref().map(|(stamp_ns, depth)| (*stamp_ns, depth.as_slice()));
+        self.frame(pair.stamp_ns, &pair.color, depth)
     }
 
     /// Decodes. A frame whose depth is damaged is still a colour picture.
@@ -384,6 +388,8 @@ impl FrameSource for BagSource {
                 continue;
             }
             if self.ended {
+                // The last pairs may have been damaged.
+                self.tell();
                 return Ok(None);
             }
             match self.files.next(&mut self.lost) {

@@ -258,6 +258,10 @@ pub fn look(bytes: &[u8], at: u64, file_len: u64, known: &dyn Fn(u16) -> bool) -
     }
 }
 
+/// Kinds whose bodies can be told from noise.
+const TELLING: [u8; 7] =
+    [op::SCHEMA, op::CHANNEL, op::MESSAGE, op::CHUNK, op::MESSAGE_INDEX, op::DATA_END, op::FOOTER];
+
 /// Looks for records in a damaged stretch of a file.
 pub struct Searcher {
     looks: u32,
@@ -320,11 +324,17 @@ impl Searcher {
                 let at = from + i as u64;
                 let bytes = &bytes[i..bytes.len().min(i + JUDGED)];
                 // The cheapest test first: it fails on all but one in millions of places.
-                if !bytes[6..9].iter().all(|b| *b == 0) || bytes[0] > op::DATA_END {
+                if !bytes[6..9].iter().all(|b| *b == 0) || !TELLING.contains(&bytes[0]) {
                     return None;
                 }
                 match look(bytes, at, len, known) {
-                    Found::Record(place) if consistent(bytes, place) => Some(place),
+                    // A few bytes behind it say too little.
+                    Found::Record(place)
+                        if consistent(bytes, place)
+                            && (place.end == len || len - place.end >= PREFIX) =>
+                    {
+                        Some(place)
+                    }
                     _ => None,
                 }
             });
