@@ -5,15 +5,15 @@
 
 use super::{
     DepthMap,
-    convert::{ConvertError, check_size, depth_map, positive_or_none, shortened, units_to_m},
+    convert::{
+        ConvertError, MM_PER_M, check_size, depth_map, positive_or_none, shortened, units_to_m,
+    },
     encoded::{PNG_START, png_to_depth},
     rvl,
 };
 
 /// Bytes before the picture.
 const HEADER_BYTES: usize = 12;
-/// Units per metre of 16-bit depth in ROS.
-const MM_PER_M: f32 = 1e3;
 
 /// How the 16-bit values stand for metres.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -14,6 +14,9 @@ pub const COLOR_ENCODINGS: &str = "rgb8, bgr8, rgba8, bgra8, mono8, mono16, 8UC1
 /// The depth encodings that [`depth_from_raw`] reads, as error messages list them.
 pub const DEPTH_ENCODINGS: &str = "16UC1, mono16, 32FC1";
 
+/// Units per metre of 16-bit depth in ROS.
+pub(super) const MM_PER_M: f32 = 1e3;
+
 /// A raw picture whose bytes are borrowed from the message it came in.
 #[derive(Clone, Copy, Debug)]
 pub struct RawImage<'a> {
@@ -218,18 +221,36 @@ impl<'a> RawImage<'a> {
         Ok(rows.map(move |bytes| &bytes[..row as usize]))
     }
 
-    /// Every pixel through `convert`, in row order.
-    fn pixels<const BYTES: usize, const OUT: usize, T: Copy + Default>(
+    /// The bytes of all rows without their padding.
+    fn packed(&self, bytes_per_pixel: u32) -> Result<Vec<u8>, ConvertError> {
+        let rows = self.rows(bytes_per_pixel)?;
+        let bytes = self.width as usize * self.height as usize * bytes_per_pixel as usize;
+        let mut out = Vec::with_capacity(bytes);
+        rows.for_each(|row| out.extend_from_slice(row));
+        Ok(out)
+    }
+
+    /// The one value of every pixel through `convert`, in row order.
+    fn values<const BYTES: usize>(
         &self,
-        convert: impl Fn([u8; BYTES]) -> [T; OUT],
-    ) -> Result<Vec<T>, ConvertError> {
+        convert: impl Fn([u8; BYTES]) -> f32,
+    ) -> Result<Vec<f32>, ConvertError> {
         let rows = self.rows(BYTES as u32)?;
-        let width = self.width as usize;
-        // Zeroed pages come from the system for nothing, and a fixed length lets the
-        // compiler turn the inner loop into vector instructions.
-        let mut out = vec![T::default(); width * OUT * self.height as usize];
-        for (row_out, row) in out.chunks_exact_mut(width * OUT).zip(rows) {
-            let (pixels_out, _) = row_out.as_chunks_mut::<OUT>();
+        let mut out = Vec::with_capacity(self.width as usize * self.height as usize);
+        rows.for_each(|row| out.extend(row.as_chunks::<BYTES>().0.iter().map(|b| convert(*b))));
+        Ok(out)
+    }
+
+    /// Every pixel of several bytes through `convert`, in row order.
+    fn pixels<const BYTES: usize>(
+        &self,
+        convert: impl Fn([u8; BYTES]) -> [u8; 3],
+    ) -> Result<Vec<u8>, ConvertError> {
+        let rows = self.rows(BYTES as u32)?;
+        let row_out = self.width as usize * 3;
+        let mut out = vec![0; row_out * self.height as usize];
+        for (row_out, row) in out.chunks_exact_mut(row_out).zip(rows) {
+            let (pixels_out, _) = row_out.as_chunks_mut::<3>();
             let (pixels, _) = row.as_chunks::<BYTES>();
             for (to, from) in pixels_out.iter_mut().zip(pixels) {
                 *to = convert(*from);
@@ -261,7 +282,7 @@ impl<'a> RawImage<'a> {
 /// ```
 pub fn color_from_raw(raw: &RawImage<'_>) -> Result<RgbImage, ConvertError> {
     let rgb = match raw.encoding {
-        "rgb8" => raw.pixels(|rgb: [u8; 3]| rgb)?,
+        "rgb8" => raw.packed(3)?,
         "bgr8" | "8UC3" => raw.pixels(|[b, g, r]| [r, g, b])?,
         "rgba8" => raw.pixels(|[r, g, b, _]| [r, g, b])?,
         "bgra8" | "8UC4" => raw.pixels(|[b, g, r, _]| [r, g, b])?,
@@ -303,10 +324,14 @@ pub fn color_from_raw(raw: &RawImage<'_>) -> Result<RgbImage, ConvertError> {
 /// ```
 pub fn depth_from_raw(raw: &RawImage<'_>) -> Result<DepthMap, ConvertError> {
     let metres = match (raw.encoding, raw.is_bigendian) {
-        ("16UC1" | "mono16", false) => raw.pixels(|b| [units_to_m(u16::from_le_bytes(b), 1e3)])?,
-        ("16UC1" | "mono16", true) => raw.pixels(|b| [units_to_m(u16::from_be_bytes(b), 1e3)])?,
-        ("32FC1", false) => raw.pixels(|b| [positive_or_none(f32::from_le_bytes(b))])?,
-        ("32FC1", true) => raw.pixels(|b| [positive_or_none(f32::from_be_bytes(b))])?,
+        ("16UC1" | "mono16", false) => {
+            raw.values(|b| units_to_m(u16::from_le_bytes(b), MM_PER_M))?
+        }
+        ("16UC1" | "mono16", true) => {
+            raw.values(|b| units_to_m(u16::from_be_bytes(b), MM_PER_M))?
+        }
+        ("32FC1", false) => raw.values(|b| positive_or_none(f32::from_le_bytes(b)))?,
+        ("32FC1", true) => raw.values(|b| positive_or_none(f32::from_be_bytes(b)))?,
         (other, _) => {
             return Err(ConvertError::UnknownEncoding {
                 encoding: shortened(other),

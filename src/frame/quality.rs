@@ -16,9 +16,11 @@ const SIGNATURE_ROWS: usize = 12;
 const WORK_SIDE_PX: usize = 320;
 /// Half of the window of the second blur, and its length: 9 pixels as in the paper.
 const HALF_WINDOW: usize = 4;
-const WINDOW: f32 = 9.0;
-/// Smaller steps between neighbours are noise and shading, not edges.
-const EDGE_STEP: f32 = 3.0;
+const WINDOW: u32 = 9;
+/// The grey picture counts in sixteenths of a level, because integers add up in vectors.
+const PER_LEVEL: u32 = 16;
+/// Smaller steps between neighbours are noise and shading, not edges: 3 levels.
+const EDGE_STEP: u32 = 3 * PER_LEVEL;
 /// Fewer edge pixels than this fraction say nothing about sharpness.
 const MIN_EDGE_FRACTION: f32 = 0.002;
 /// A picture flatter than this many grey levels is not stretched to look like another.
@@ -84,9 +86,11 @@ pub struct Quality {
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct QualityMeter {
-    /// Grey, `[work_height, work_width]`.
-    grey: Vec<f32>,
-    /// Sums of one row of the grey picture.
+    /// Grey in sixteenths of a level, `[work_height, work_width]`.
+    grey: Vec<i32>,
+    /// Grey of one row of the frame.
+    row_luma: Vec<u8>,
+    /// Sums of one row of blocks.
     row_sums: Vec<u32>,
 }
 
@@ -120,31 +124,26 @@ impl QualityMeter {
         let (mut sum, mut dark, mut bright) = (0_u64, 0_u32, 0_u32);
 
         let row_bytes = (width * 3).max(1);
+        let area = (block_x * block_y) as u32;
         for rows in color.as_raw().chunks(row_bytes * block_y) {
             self.row_sums.clear();
             self.row_sums.resize(work_width, 0);
             for row in rows.chunks_exact(row_bytes) {
-                let blocks = row.chunks(3 * block_x);
-                // Pixels right of the last whole block count as light, not as a block.
-                let sums =
-                    self.row_sums.iter_mut().map(Some).chain(core::iter::repeat_with(|| None));
-                for (block, block_sum) in blocks.zip(sums) {
-                    let mut here = 0_u32;
-                    for rgb in block.as_chunks::<3>().0 {
-                        let y = luma(*rgb);
-                        here += u32::from(y);
-                        dark += u32::from(y <= DARK);
-                        bright += u32::from(y >= BRIGHT);
-                    }
-                    sum += u64::from(here);
-                    if let Some(block_sum) = block_sum {
-                        *block_sum += here;
-                    }
+                self.row_luma.clear();
+                self.row_luma.extend(row.as_chunks::<3>().0.iter().map(|rgb| luma(*rgb)));
+                for y in &self.row_luma {
+                    sum += u64::from(*y);
+                    dark += u32::from(*y <= DARK);
+                    bright += u32::from(*y >= BRIGHT);
+                }
+                for (sum, block) in self.row_sums.iter_mut().zip(self.row_luma.chunks(block_x)) {
+                    *sum += block.iter().map(|y| u32::from(*y)).sum::<u32>();
                 }
             }
+            // Rows below the last whole block count as light, not as a block.
             if rows.len() == row_bytes * block_y {
-                let scale = 1.0 / (block_x * block_y) as f32;
-                self.grey.extend(self.row_sums.iter().map(|sum| *sum as f32 * scale));
+                let scaled = |sum: &u32| (sum * PER_LEVEL / area) as i32;
+                self.grey.extend(self.row_sums.iter().map(scaled));
             }
         }
         let pixels = (width * height).max(1) as f32;
@@ -175,51 +174,47 @@ fn luma([r, g, b]: [u8; 3]) -> u8 {
 /// Steps between neighbours along one direction, and what a blur takes of them.
 #[derive(Default)]
 struct Steps {
-    all: f32,
-    taken: f32,
-    edges: u32,
+    all: u64,
+    taken: u64,
+    edges: u64,
 }
 
 impl Steps {
-    /// One step between `here` and `next`; `before` and `after` are the pixels that leave
-    /// and enter the blur's window, so that their difference is the blurred step.
-    #[inline]
-    fn add(&mut self, before: f32, here: f32, next: f32, after: f32) {
-        let step = (next - here).abs();
-        let is_edge = step > EDGE_STEP;
-        let blurred = (after - before).abs() / WINDOW;
-        self.all += if is_edge { step } else { 0.0 };
-        self.taken += if is_edge { (step - blurred).max(0.0) } else { 0.0 };
-        self.edges += u32::from(is_edge);
+    /// Adds the steps from each of `here` to its place in `next`. `before` and `after` are
+    /// the pixels that leave and enter the blur's window from one to the other, so that
+    /// their difference is the blurred step, `WINDOW` times. The shortest list counts.
+    fn add(&mut self, before: &[i32], here: &[i32], next: &[i32], after: &[i32]) {
+        // A row is short enough for 32 bits: 9 * 4080 * 512 steps.
+        let (mut all, mut taken, mut edges) = (0_u32, 0_u32, 0_u32);
+        for (((before, here), next), after) in before.iter().zip(here).zip(next).zip(after) {
+            let step = next.abs_diff(*here);
+            let left = (step * WINDOW).saturating_sub(after.abs_diff(*before));
+            let is_edge = u32::from(step > EDGE_STEP);
+            all += step * is_edge;
+            taken += left * is_edge;
+            edges += is_edge;
+        }
+        self.all += u64::from(all);
+        self.taken += u64::from(taken);
+        self.edges += u64::from(edges);
     }
 
     fn sharpness(&self, pixels: usize) -> Option<f32> {
         let enough = self.edges as f32 > MIN_EDGE_FRACTION * pixels as f32;
-        enough.then(|| self.taken / self.all)
+        enough.then(|| self.taken as f32 / (u64::from(WINDOW) * self.all) as f32)
     }
 }
 
 /// The smaller of the sharpness along rows and along columns: motion smears one of them.
-fn sharpness(grey: &[f32], width: usize) -> Option<f32> {
-    let reach = HALF_WINDOW;
+fn sharpness(grey: &[i32], width: usize) -> Option<f32> {
+    let row = |y: usize| grey.get(y * width..(y + 1) * width).unwrap_or(&[]);
+    let right = |row: &'_ [i32], by: usize| row.len().min(by)..;
+    let (here, next, after) = (HALF_WINDOW, HALF_WINDOW + 1, 2 * HALF_WINDOW + 1);
     let (mut along_x, mut along_y) = (Steps::default(), Steps::default());
-    if width == 0 {
-        return None;
-    }
-    for row in grey.chunks_exact(width) {
-        let after = row.iter().skip(2 * reach + 1);
-        for (((before, here), next), after) in
-            row.iter().zip(row.iter().skip(reach)).zip(row.iter().skip(reach + 1)).zip(after)
-        {
-            along_x.add(*before, *here, *next, *after);
-        }
-    }
-    let row = |n: usize| grey.get(n * width..).unwrap_or(&[]);
-    let after = row(2 * reach + 1).iter();
-    for (((before, here), next), after) in
-        grey.iter().zip(row(reach)).zip(row(reach + 1)).zip(after)
-    {
-        along_y.add(*before, *here, *next, *after);
+    for y in 0..grey.len().checked_div(width)? {
+        let r = row(y);
+        along_x.add(r, &r[right(r, here)], &r[right(r, next)], &r[right(r, after)]);
+        along_y.add(r, row(y + here), row(y + next), row(y + after));
     }
     let pixels = grey.len();
     match (along_x.sharpness(pixels), along_y.sharpness(pixels)) {
@@ -228,7 +223,7 @@ fn sharpness(grey: &[f32], width: usize) -> Option<f32> {
     }
 }
 
-fn signature(grey: &[f32], width: usize) -> Signature {
+fn signature(grey: &[i32], width: usize) -> Signature {
     let mut cells = [0.0; SIGNATURE_CELLS];
     let height = grey.len().checked_div(width).unwrap_or(0);
     if height > 0 {
@@ -240,9 +235,9 @@ fn signature(grey: &[f32], width: usize) -> Signature {
         for (i, cell) in cells.iter_mut().enumerate() {
             let rows = span(i / SIGNATURE_COLUMNS, SIGNATURE_ROWS, height);
             let columns = span(i % SIGNATURE_COLUMNS, SIGNATURE_COLUMNS, width);
-            let area = (rows.len() * columns.len()) as f32;
+            let area = (rows.len() * columns.len()) as f32 * PER_LEVEL as f32;
             let row = |y: usize| grey.get(y * width..).and_then(|row| row.get(columns.clone()));
-            *cell = rows.filter_map(row).flatten().sum::<f32>() / area;
+            *cell = rows.filter_map(row).flatten().sum::<i32>() as f32 / area;
         }
     }
     let n = SIGNATURE_CELLS as f32;

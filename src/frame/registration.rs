@@ -1,17 +1,15 @@
 //! Depth that a second camera took, moved into the colour picture; and the decision whether
 //! it needs to be.
 
-use ndarray::Array2;
-
 use super::{
-    DepthMap, Intrinsics, Registration,
-    convert::{ConvertError, check_size},
+    DepthMap, Distortion, Intrinsics, Registration,
+    convert::{ConvertError, check_size, depth_map},
 };
 
 /// Two cameras that show every ray within this distance are the same camera.
 const SAME_PX: f64 = 1.0;
 /// One depth pixel is never painted over more than this many colour pixels a side.
-const MAX_SPLAT_PX: f64 = 64.0;
+const MAX_SPLAT_PX: f32 = 64.0;
 /// Points nearer to the colour camera than this are noise, metres.
 const MIN_DEPTH_M: f32 = 0.01;
 /// No two cameras of one sensor are further apart, metres.
@@ -165,8 +163,8 @@ impl Registrar {
         if (got_width, got_height) != (width as usize, height as usize) {
             return Err(RegistrationError::DepthSize { got_width, got_height, width, height });
         }
-        let size = (self.color.height as usize, self.color.width as usize);
-        let mut out = Array2::from_elem(size, f32::NAN);
+        let color_width = self.color.width as usize;
+        let mut out = vec![f32::NAN; color_width * self.color.height as usize];
         let [tx, ty, tz] = self.translation_m;
         for (z_m, [x, y, z]) in depth_m.iter().zip(&self.rays) {
             let point_m = [x * z_m + tx, y * z_m + ty, z * z_m + tz];
@@ -175,27 +173,30 @@ impl Registrar {
                 self.splat(&mut out, *z_m, point_m);
             }
         }
-        Ok(out)
+        Ok(depth_map(self.color.width, self.color.height, out)?)
     }
 
     /// Paints one depth pixel, `point_m` in the colour camera's frame, where it is nearer
     /// than what is there.
-    fn splat(&self, out: &mut DepthMap, depth_z_m: f32, point_m: [f32; 3]) {
-        let [x, y, z] = point_m.map(f64::from);
-        let color = &self.color;
-        let [x_seen, y_seen] = color.distortion.distort([x / z, y / z]);
-        let (u, v) = (x_seen * color.fx + color.cx, y_seen * color.fy + color.cy);
+    fn splat(&self, out: &mut [f32], depth_z_m: f32, [x_m, y_m, z_m]: [f32; 3]) {
+        let (color, depth) = (&self.color, &self.depth);
+        let inverse = 1.0 / z_m;
+        let [x, y] = match color.distortion {
+            Distortion::None => [x_m * inverse, y_m * inverse],
+            lens => lens.distort([x_m * inverse, y_m * inverse].map(f64::from)).map(|s| s as f32),
+        };
+        let (u, v) = (x * color.fx as f32 + color.cx as f32, y * color.fy as f32 + color.cy as f32);
         // The side of the depth pixel, at its distance, in colour pixels.
-        let grow = f64::from(depth_z_m) / z;
-        let columns = covered(u, color.fx / self.depth.fx * grow, color.width);
-        let rows = covered(v, color.fy / self.depth.fy * grow, color.height);
+        let grow = depth_z_m * inverse;
+        let columns = covered(u, (color.fx / depth.fx) as f32 * grow, color.width);
+        let rows = covered(v, (color.fy / depth.fy) as f32 * grow, color.height);
         for row in rows {
-            for column in columns.clone() {
-                if let Some(there) = out.get_mut((row, column)) {
-                    // NaN: nothing there yet.
-                    if there.is_nan() || point_m[2] < *there {
-                        *there = point_m[2];
-                    }
+            let start = row * color.width as usize;
+            let painted = out.get_mut(start + columns.start..start + columns.end);
+            for there in painted.unwrap_or_default() {
+                // NaN: nothing there yet.
+                if there.is_nan() || z_m < *there {
+                    *there = z_m;
                 }
             }
         }
@@ -204,16 +205,13 @@ impl Registrar {
 
 /// The pixels whose centres a span of `size` about `centre` covers, at least the nearest
 /// one, inside a picture of `side` pixels.
-fn covered(centre: f64, size: f64, side: u32) -> core::ops::Range<usize> {
+fn covered(centre: f32, size: f32, side: u32) -> core::ops::Range<usize> {
     // A little more, so that rounding opens no gap between neighbours.
-    let half = size.min(MAX_SPLAT_PX) / 2.0 + 1e-3;
-    let (mut start, mut end) = ((centre - half).ceil(), (centre + half).ceil());
-    if end <= start {
-        (start, end) = (centre.round(), centre.round() + 1.0);
-    }
-    // Casts of floats keep to the range of the integer; NaN is 0..0.
-    let clamp = |at: f64| at.clamp(0.0, f64::from(side)) as usize;
-    clamp(start)..clamp(end)
+    let half = size.clamp(1.0, MAX_SPLAT_PX) / 2.0 + 1e-3;
+    // A cast rounds down what is not negative, and makes 0 of NaN. Rounding functions are
+    // library calls on the oldest processors that this is built for.
+    let above = |edge: f32| (edge + 1.0).clamp(0.0, side as f32) as usize;
+    above(centre - half)..above(centre + half)
 }
 
 /// One of the two streams, as far as it is known.
@@ -290,7 +288,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::frame::Distortion;
 
     const UNIT: [f64; 9] = [1., 0., 0., 0., 1., 0., 0., 0., 1.];
 
