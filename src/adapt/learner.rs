@@ -28,13 +28,13 @@ use crate::{
 pub struct LearnConfig {
     /// Update steps of a run.
     pub steps: u64,
-    /// Views of each frame; the first is the frame itself.
+    /// The most views of a frame; the first is the frame itself.
     pub views: u64,
     /// At most this many views are encoded in a run: of a long recording, frames are taken
-    /// at even intervals.
+    /// at even intervals, and a frame of a short one gets more views.
     pub max_views: u64,
-    /// Tasks made of each view, by kind.
-    pub tasks_per_view: BTreeMap<String, u64>,
+    /// Tasks made of each view, by kind; 0.5 is one task on every other view.
+    pub tasks_per_view: BTreeMap<String, f64>,
     /// Tasks of each kind that are remembered.
     pub memory_per_kind: usize,
     /// Tasks of each kind in a step.
@@ -50,11 +50,10 @@ pub struct LearnConfig {
 
 impl Default for LearnConfig {
     fn default() -> Self {
-        let per_view =
-            [("reorder", 3), ("flip", 2), ("inpaint", 2), ("depth", 10), ("position", 10)];
+        let per_view = [("reorder", 1.0), ("flip", 0.5), ("inpaint", 0.5), ("depth", 10.0), ("position", 10.0)];
         LearnConfig {
             steps: 600,
-            views: 5,
+            views: 24,
             max_views: 900,
             tasks_per_view: per_view.map(|(kind, n)| (kind.to_owned(), n)).into(),
             memory_per_kind: 12_000,
@@ -80,7 +79,8 @@ pub struct Counts {
 }
 
 impl Counts {
-    fn merge(&mut self, other: &Counts) {
+    /// Adds all of `other`.
+    pub fn merge(&mut self, other: &Counts) {
         self.tasks.merge(&other.tasks);
         self.skipped.merge(&other.skipped);
         self.build_tasks += other.build_tasks;
@@ -212,8 +212,12 @@ impl<P: Policy + Sync> Learner<P> {
         P::Error: Send,
     {
         let maker = Maker { tasks: &self.tasks, sensor: self.sensor, run_seed: self.run_seed };
-        let per_view =
-            |kind: &TaskKind| self.config.tasks_per_view.get(kind.name()).copied().unwrap_or(2);
+        let per_view = |kind: &TaskKind, view: u64| {
+            let rate = self.config.tasks_per_view.get(kind.name()).copied().unwrap_or(1.0);
+            // Rounded up along the views of a frame, so that a fraction skips some of them.
+            let until = |views: u64| (views as f64 * rate.clamp(0.0, 1e4)).ceil() as u64;
+            until(view + 1) - until(view)
+        };
         let views: Vec<(&RgbdFrame, u64)> = frames
             .iter()
             .flat_map(|frame| (0..self.config.views).map(move |number| (frame, number)))
@@ -225,13 +229,14 @@ impl<P: Policy + Sync> Learner<P> {
                 match view(frame, &self.config.view, self.run_seed, number) {
                     Ok(view) => {
                         let viewed = started.elapsed();
-                        let (memories, mut counts) = maker.make(&self.policy, &view, per_view)?;
+                        let (memories, mut counts) = maker.make(&self.policy, &view, |kind| per_view(kind, number))?;
                         counts.build_tasks += viewed;
                         Ok((memories, counts))
                     }
                     Err(error) => {
+                        tracing::debug!("frame {:?} has no view {number}: {error}", frame.id);
                         let mut counts = Counts::default();
-                        counts.skipped.add(&format!("view/{}", error.name()));
+                        counts.skipped.add("view");
                         Ok((Vec::new(), counts))
                     }
                 }
@@ -326,6 +331,11 @@ impl<P: Policy + Sync> Learner<P> {
         &self.policy
     }
 
+    /// The policy, when learning is over.
+    pub fn into_policy(self) -> P {
+        self.policy
+    }
+
     /// The policy, to be calibrated before the first step.
     pub fn policy_mut(&mut self) -> &mut P {
         &mut self.policy
@@ -401,7 +411,12 @@ fn rollouts<'m, P: Policy>(
             if !teaches {
                 continue;
             }
-            let advantages = advantages(&reward, reward.len(), grpo.advantage, grpo.advantage_eps);
+            let advantages = advantages(
+                &reward,
+                reward.len(),
+                grpo.advantage,
+                grpo.advantage_eps,
+            );
             if let Ok(advantages) = advantages {
                 if let Some(wanted) = wanted.get_mut(&memory.kind) {
                     *wanted = wanted.saturating_sub(1);
@@ -418,3 +433,4 @@ fn rollouts<'m, P: Policy>(
     let _ = metrics.set_rewards(&rewards, &rewards, grpo.group_size);
     Ok((teaching, rewards.len() as u64))
 }
+

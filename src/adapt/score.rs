@@ -65,7 +65,7 @@ pub type Scores = BTreeMap<TaskKind, Score>;
 pub fn evaluate<P: Policy>(
     policy: &P,
     tasks: &[Memory<P::Observation>],
-    question: impl Fn(&P::Observation) -> &Question,
+    question: impl Fn(&P::Observation) -> Question,
 ) -> Result<Scores, P::Error> {
     let observations: Vec<&P::Observation> = tasks.iter().map(|task| &task.observation).collect();
     let answers = policy.best(&observations)?;

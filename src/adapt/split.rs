@@ -41,9 +41,7 @@ pub struct Split {
 
 /// A split that leaves nothing to learn from or nothing to test on.
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
-#[error(
-    "held_out {held_out} and gap {gap} must not be negative and must leave something to learn from (together below 0.95, held_out at least 0.01)"
-)]
+#[error("held_out {held_out} and gap {gap} must not be negative and must leave something to learn from (together below 0.95, held_out at least 0.01)")]
 pub struct SplitError {
     held_out: f64,
     gap: f64,
@@ -75,6 +73,11 @@ impl SplitConfig {
 }
 
 impl Split {
+    /// A split that keeps every frame for the test.
+    pub fn everything() -> Self {
+        Split { train_until_ns: i64::MIN, held_out_from_ns: i64::MIN }
+    }
+
     /// Where a frame with this stamp belongs.
     pub fn part(&self, stamp_ns: i64) -> Part {
         if stamp_ns >= self.held_out_from_ns {

@@ -29,6 +29,9 @@ impl Default for ViewConfig {
 
 /// View `number` of a frame: 0 is the frame itself, others depend on `(run_seed, frame,
 /// number)` alone.
+///
+/// # Errors
+/// When the frame is too small to be cropped.
 pub fn view(
     frame: &RgbdFrame,
     config: &ViewConfig,
@@ -49,7 +52,15 @@ pub fn view(
         view = augment::mirror(&view);
     }
     if config.jitter > 0.0 {
-        view = augment::jitter(&view, config.jitter, &mut rng);
+        let usual = augment::Jitter::default();
+        let jitter = augment::Jitter {
+            brightness: usual.brightness * config.jitter,
+            contrast: usual.contrast * config.jitter,
+            color_balance: usual.color_balance * config.jitter,
+            blur: usual.blur * config.jitter,
+            noise: usual.noise * config.jitter,
+        };
+        view = augment::jitter(&view, &jitter, &mut rng);
     }
     Ok(view)
 }

@@ -6,7 +6,8 @@
 struct Level {
     width: usize,
     height: usize,
-    texels: Vec<[u8; 4]>,
+    /// Red, green and blue from the lowest byte up.
+    texels: Vec<u32>,
 }
 
 /// A texture. Values are stored as square roots of linear light, which spends the 8 bits
@@ -24,8 +25,8 @@ impl Bitmap {
         let mut levels = Vec::new();
         let (mut w, mut h, mut rows) = (width, height, linear.to_vec());
         loop {
-            let encode = |c: f32| (c.clamp(0.0, 1.0).sqrt() * 255.0 + 0.5) as u8;
-            let texels = rows.iter().map(|c| [encode(c[0]), encode(c[1]), encode(c[2]), 0]);
+            let encode = |c: f32| (c.clamp(0.0, 1.0).sqrt() * 255.0 + 0.5) as u32;
+            let texels = rows.iter().map(|c| encode(c[0]) | encode(c[1]) << 8 | encode(c[2]) << 16);
             levels.push(Level { width: w, height: h, texels: texels.collect() });
             if w == 1 && h == 1 {
                 break;
@@ -71,6 +72,19 @@ impl Bitmap {
         [c[0] * c[0], c[1] * c[1], c[2] * c[2]]
     }
 
+    /// As [`Bitmap::sample`] without the square and from the nearest size only: for noise.
+    #[inline]
+    pub fn grain(&self, u: f32, v: f32, texels_per_pixel: f32) -> [f32; 3] {
+        let level = (log2(texels_per_pixel.max(1.0)) + 0.5) as usize;
+        let level = level.min(self.levels.len().saturating_sub(1));
+        self.levels.get(level).map_or([0.5; 3], |l| l.bilinear(u, v))
+    }
+
+    /// The mean colour, linear.
+    pub fn mean(&self) -> [f32; 3] {
+        self.sample(0.5, 0.5, 1e9)
+    }
+
     /// Columns of the full size.
     pub fn width(&self) -> usize {
         self.levels.first().map_or(1, |l| l.width)
@@ -92,30 +106,31 @@ fn log2(x: f32) -> f32 {
 }
 
 impl Level {
-    /// The encoded colour at (`u`, `v`).
+    /// The encoded colour at (`u`, `v`), 0 to 1.
     #[inline]
     fn bilinear(&self, u: f32, v: f32) -> [f32; 3] {
         // Shifted far into the positive so that truncation rounds down for every u.
         const SHIFT: f32 = 256.0;
-        let x = (u + SHIFT) * self.width as f32 - 0.5;
-        let y = (SHIFT - v) * self.height as f32 - 0.5;
-        let (ix, iy) = (x as usize, y as usize);
-        let (tx, ty) = (x - ix as f32, y - iy as f32);
+        // Places in 256ths of a texel: the weights of the four neighbours add up to 256.
+        let x = (((u + SHIFT) * self.width as f32 - 0.5) * 256.0) as usize;
+        let y = (((SHIFT - v) * self.height as f32 - 0.5) * 256.0) as usize;
+        let (ix, iy) = (x >> 8, y >> 8);
+        let (tx, ty) = ((x & 255) as u64, (y & 255) as u64);
         let (wm, hm) = (self.width - 1, self.height - 1);
         let (x0, x1) = (ix & wm, (ix + 1) & wm);
         let (r0, r1) = ((iy & hm) * self.width, ((iy + 1) & hm) * self.width);
-        let get = |i: usize| self.texels.get(i).copied().unwrap_or_default();
-        let (a, b, c, d) = (get(r0 + x0), get(r0 + x1), get(r1 + x0), get(r1 + x1));
-        let (wb, wd) = (tx * (1.0 - ty), tx * ty);
-        let (wa, wc) = (1.0 - ty - wb, ty - wd);
-        let mix = |i: usize| {
-            (f32::from(a[i]) * wa
-                + f32::from(b[i]) * wb
-                + f32::from(c[i]) * wc
-                + f32::from(d[i]) * wd)
-                * (1.0 / 255.0)
+        // A texel's bytes in 16-bit lanes, so that one product weighs all of them.
+        let get = |i: usize| {
+            let t = u64::from(self.texels.get(i).copied().unwrap_or_default());
+            (t & 0x00ff_00ff) | ((t & 0xff00_ff00) << 24)
         };
-        [mix(0), mix(1), mix(2)]
+        let wd = (tx * ty) >> 8;
+        let (wb, wc) = (tx - wd, ty - wd);
+        let wa = 256 - tx - ty + wd;
+        let sum = get(r0 + x0) * wa + get(r0 + x1) * wb + get(r1 + x0) * wc + get(r1 + x1) * wd;
+        let lane = |shift: u32| ((sum >> shift) & 0xffff) as f32 * (1.0 / (255.0 * 256.0));
+        // Red, green and blue are bytes 0, 1 and 2: lanes 0, 2 and 1.
+        [lane(0), lane(32), lane(16)]
     }
 }
 

@@ -185,7 +185,7 @@ impl Builder {
             gloss,
             sharp: 6,
             emission: 0.0,
-            lost: 0.02 + 0.1 * gloss,
+            lost: 0.05 * gloss,
         })
     }
 

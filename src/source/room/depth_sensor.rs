@@ -98,8 +98,11 @@ impl DepthSensor {
             let shadow = shift_px_m > 0.0 && reached < covered - 0.75;
             covered = covered.max(if reached.is_nan() { covered } else { reached });
             // Edges are ragged: a reading may belong to a neighbouring pixel.
-            let line = lines.get((h % 8).saturating_sub(5) as usize).copied().unwrap_or(own);
-            let line = if h % 8 < 6 { own } else { line };
+            let line = match h % 8 {
+                0 => lines[0],
+                1 => lines[2],
+                _ => own,
+            };
             let across = match (h >> 3) % 8 {
                 0 => u.saturating_sub(1),
                 1 => u + 1,
@@ -124,9 +127,10 @@ impl DepthSensor {
         if chance <= 0.02 {
             return false;
         }
-        let blob = lattice_noise(u as f32 / 5.0, v as f32 / 5.0, 0, seed);
-        // The lattice's values gather about a half: spread them, with some grain.
-        let spread = (blob - 0.5) * 1.5 + 0.5 + 0.3 * (unit(hash2(h, 12)) - 0.5);
+        let blob = lattice_noise(u as f32 / 6.0, v as f32 / 6.0, 0, seed);
+        // The lattice's values gather about a half: a logistic curve spreads them evenly.
+        let even = 1.0 / (1.0 + (-8.5 * (blob - 0.5)).exp());
+        let spread = even + 0.2 * (unit(hash2(h, 12)) - 0.5);
         spread < chance
     }
 
@@ -214,8 +218,8 @@ mod tests {
         let sensor = DepthSensor::of(RoomSensor::StructuredLight).unwrap();
         let map = sensor.measure(&raw, 550.0, 1);
         let holes = |from: usize, to: usize| {
-            let part = map.slice(ndarray::s![.., from..to]);
-            part.iter().filter(|z| z.is_nan()).count() as f64 / part.len() as f64
+            let part = || map.indexed_iter().filter(|((_, u), _)| (from..to).contains(u));
+            part().filter(|(_, z)| z.is_nan()).count() as f64 / part().count() as f64
         };
         // 550 px x 0.075 m x (1/1 m - 1/2 m) = 20.6 px to the right of the near body.
         assert!(holes(161, 178) > 0.99);

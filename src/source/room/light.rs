@@ -7,7 +7,7 @@ use std::f32::consts::TAU;
 use rayon::prelude::*;
 
 use super::{
-    dice::{hash2, unit},
+    dice::{floor, hash2, unit},
     math::{Vec3, v3},
     scene::{Lamp, Scene, Surface},
     shape::FACES,
@@ -119,8 +119,8 @@ impl LightMap {
         let Some(grid) = grid.filter(|g| g.columns > 0) else { return [0.0; 4] };
         let (w, h) = (grid.columns as i32, grid.rows as i32);
         let (x, y) = (uv[0] * w as f32 - 0.5, uv[1] * h as f32 - 0.5);
-        let (fx, fy) = (x.floor(), y.floor());
-        let (tx, ty) = (x - fx, y - fy);
+        let (ix, iy) = (floor(x), floor(y));
+        let (tx, ty) = (x - ix as f32, y - iy as f32);
         let column = |i: i32| {
             let i = if grid.wraps && i < 0 {
                 i + w
@@ -131,8 +131,8 @@ impl LightMap {
             };
             i.clamp(0, w - 1)
         };
-        let (x0, x1) = (column(fx as i32), column(fx as i32 + 1));
-        let (y0, y1) = ((fy as i32).clamp(0, h - 1), (fy as i32 + 1).clamp(0, h - 1));
+        let (x0, x1) = (column(ix), column(ix + 1));
+        let (y0, y1) = (iy.clamp(0, h - 1), (iy + 1).clamp(0, h - 1));
         let get = |x: i32, y: i32| {
             let i = grid.first as usize + (y * w + x) as usize;
             self.texels.get(i).copied().unwrap_or_default()
@@ -296,7 +296,7 @@ fn bounce(scene: &Scene, lit: &LightMap, place: &Place, seed: u32) -> Light {
 /// falls with nearness, which stands for further bounces.
 fn sent(scene: &Scene, lit: &LightMap, solid: u32, s: &Surface<'_>, t: f32) -> [f32; 3] {
     let Some(m) = scene.material(s.solid, s.face) else { return [0.0; 3] };
-    let color = scene.albedo(s, m, 0.25);
+    let color = scene.mean_color(m);
     let light = lit.at(solid, s.face, s.patch.uv);
     let open = t / (t + 0.25);
     [0, 1, 2].map(|i| {

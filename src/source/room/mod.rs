@@ -37,6 +37,7 @@ mod spec;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod tiles;
 
 pub use camera::Camera;
 pub use layout::RoomKind;

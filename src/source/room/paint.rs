@@ -30,8 +30,8 @@ pub(super) fn noise(dice: &mut Dice) -> Bitmap {
         let coarse = tiling_fractal(u, v, 4, 5, seed ^ 0x55);
         let (x, y) = ((u * SIDE as f32) as u32, (v * SIDE as f32) as u32);
         let grain = unit(hash2(hash2(seed, x / 2), y / 2));
-        // Stored linear: the square root of the texture undoes this curve again.
-        [fine, coarse, grain].map(|n| n.powf(1.0 / 2.2))
+        // Textures keep square roots of linear light: this makes the stored value the noise.
+        [fine, coarse, grain].map(|n| n.powf(2.0 / 2.2))
     });
     c.finish()
 }

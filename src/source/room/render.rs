@@ -8,6 +8,7 @@ use super::{
     light::LightMap,
     math::{Pose, Vec3, v3},
     scene::{Scene, Surface},
+    tiles::Tiles,
 };
 use crate::frame::{DepthMap, Intrinsics};
 
@@ -41,6 +42,7 @@ struct Sample {
 struct View<'a> {
     scene: &'a Scene,
     light: &'a LightMap,
+    tiles: Tiles,
     pose: Pose,
     inv_f: [f32; 2],
     center: [f32; 2],
@@ -52,6 +54,7 @@ pub(super) fn render(scene: &Scene, light: &LightMap, pose: &Pose, k: &Intrinsic
     let view = View {
         scene,
         light,
+        tiles: Tiles::new(scene, pose, k),
         pose: *pose,
         inv_f: [(1.0 / k.fx) as f32, (1.0 / k.fy) as f32],
         center: [k.cx as f32, k.cy as f32],
@@ -71,7 +74,7 @@ pub(super) fn render(scene: &Scene, light: &LightMap, pose: &Pose, k: &Intrinsic
         .for_each(|(v, (((linear, depth), lost), ids))| {
             let slots = linear.iter_mut().zip(depth).zip(lost).zip(ids);
             for (u, (((linear, depth), lost), id)) in slots.enumerate() {
-                let s = view.sample(u as f32, v as f32);
+                let s = view.sample([u, v], [0.0, 0.0]);
                 (*linear, *depth, *lost, *id) = (s.color, s.depth_m, s.lost, s.id);
             }
         });
@@ -96,8 +99,8 @@ fn smooth_outlines(view: &View<'_>, ids: &[u32], linear: &mut [[f32; 3]], width:
                 continue;
             }
             let mut sum = *pixel;
-            for [du, dv] in EXTRA {
-                let s = view.sample(u as f32 + du, v as f32 + dv);
+            for off in EXTRA {
+                let s = view.sample([u, v], off);
                 for (sum, c) in sum.iter_mut().zip(s.color) {
                     *sum += c;
                 }
@@ -109,12 +112,14 @@ fn smooth_outlines(view: &View<'_>, ids: &[u32], linear: &mut [[f32; 3]], width:
 
 impl View<'_> {
     #[inline]
-    fn sample(&self, u: f32, v: f32) -> Sample {
+    fn sample(&self, pixel: [usize; 2], off: [f32; 2]) -> Sample {
+        let (u, v) = (pixel[0] as f32 + off[0], pixel[1] as f32 + off[1]);
         let ray =
             v3((u - self.center[0]) * self.inv_f[0], (v - self.center[1]) * self.inv_f[1], 1.0);
         let d = self.pose.direction_world(ray);
         let origin = self.pose.position;
-        let hit = self.scene.trace(origin, d, f32::INFINITY);
+        let hit = self.tiles.trace(pixel, [u, v], [ray.x, ray.y]);
+        let hit = hit.or_else(|| self.scene.meet_shell(origin, d, f32::INFINITY));
         let met = hit.and_then(|hit| Some((hit, self.scene.surface(hit, origin, d)?)));
         let Some((hit, surface)) = met else {
             return Sample { color: NOTHING, depth_m: f32::NAN, lost: 255, id: NO_SOLID };

@@ -136,6 +136,19 @@ impl Scene {
         Scene { solids: sorted, materials, bitmaps, lamps, ambient, noise, has_shell, bvh }
     }
 
+    /// The solids without the shell.
+    pub fn inner(&self) -> &[Solid] {
+        let n = self.solids.len() - usize::from(self.has_shell);
+        self.solids.get(..n).unwrap_or_default()
+    }
+
+    /// Where the shell is met, if there is one.
+    #[inline]
+    pub fn meet_shell(&self, origin: Vec3, direction: Vec3, t_max: f32) -> Option<Hit> {
+        let last = self.solids.len().checked_sub(1)?;
+        if self.has_shell { self.meet(last as u32, origin, direction, t_max) } else { None }
+    }
+
     /// The first solid that `origin + t direction` meets before `t_max`.
     #[inline]
     pub fn trace(&self, origin: Vec3, direction: Vec3, t_max: f32) -> Option<Hit> {
@@ -149,11 +162,7 @@ impl Scene {
                 None => best,
             }
         });
-        if hit.is_none() && self.has_shell {
-            let last = self.solids.len().saturating_sub(1) as u32;
-            hit = self.meet(last, origin, direction, t_max);
-        }
-        hit
+        hit.or_else(|| self.meet_shell(origin, direction, t_max))
     }
 
     /// Whether anything stands between `origin` and `origin + t_max direction`.
@@ -214,8 +223,8 @@ impl Scene {
             // Fine grain repeats every 23 cm, blotches every 3.1 m and askew, so that the
             // repeats of the texture do not show.
             let side = self.noise.width() as f32;
-            let fine = self.noise.sample(um / 0.23, vm / 0.23, pixel_m * side / 0.23);
-            let broad = self.noise.sample(
+            let fine = self.noise.grain(um / 0.23, vm / 0.23, pixel_m * side / 0.23);
+            let broad = self.noise.grain(
                 (um + 0.31 * vm) / 3.1,
                 (vm - 0.27 * um) / 3.1,
                 pixel_m * side / 3.1,
@@ -226,6 +235,12 @@ impl Scene {
             c = c.map(|c| c * k.max(0.05));
         }
         [c[0] * m.tint[0], c[1] * m.tint[1], c[2] * m.tint[2]]
+    }
+
+    /// A material's mean colour, linear.
+    pub fn mean_color(&self, m: &Material) -> [f32; 3] {
+        let mean = self.bitmaps.get(usize::from(m.bitmap)).map_or([0.5; 3], Bitmap::mean);
+        [mean[0] * m.tint[0], mean[1] * m.tint[1], mean[2] * m.tint[2]]
     }
 
     /// The distance from `p` to the nearest solid or wall, at least, metres.

@@ -370,6 +370,39 @@ pub(super) fn clearance_m(shape: &Shape, p: Vec3) -> f32 {
     }
 }
 
+/// The outward sign of a brick's face along its axis.
+#[cfg(test)]
+fn axis_sign(face: u8) -> f32 {
+    if face % 2 == 0 { 1.0 } else { -1.0 }
+}
+
+/// How far a point is off the surface, by each shape's own equation.
+#[cfg(test)]
+pub(super) fn off_surface_m(shape: &Shape, p: Vec3, face: u8) -> f32 {
+    match *shape {
+        Shape::Brick { half } | Shape::Inside { half } => {
+            let rel = [p.x, p.y, p.z][usize::from(face / 2)];
+            (rel - axis_sign(face) * [half.x, half.y, half.z][usize::from(face / 2)]).abs()
+        }
+        Shape::Ellipsoid { radii } => {
+            let off = (v3(p.x / radii.x, p.y / radii.y, p.z / radii.z).length() - 1.0).abs();
+            off * radii.x.min(radii.y).min(radii.z)
+        }
+        Shape::Frustum { r0, r1, half_h, .. } => match face {
+            0 | 3 => {
+                let r = r0 + (r1 - r0) * (0.5 + 0.5 * p.z / half_h);
+                ((p.x * p.x + p.y * p.y).sqrt() - r).abs()
+            }
+            1 => (p.z - half_h).abs(),
+            _ => (p.z + half_h).abs(),
+        },
+        Shape::Capsule { r, half_h } => {
+            let core = v3(0.0, 0.0, p.z.clamp(-half_h, half_h));
+            ((p - core).length() - r).abs()
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -388,36 +421,6 @@ mod tests {
         ]
     }
 
-    /// The outward sign of a brick's face along its axis.
-    fn axis_sign(face: u8) -> f32 {
-        if face % 2 == 0 { 1.0 } else { -1.0 }
-    }
-
-    /// How far a point is off the surface, by each shape's own equation.
-    fn off_surface(shape: &Shape, p: Vec3, face: u8) -> f32 {
-        match *shape {
-            Shape::Brick { half } | Shape::Inside { half } => {
-                let rel = [p.x, p.y, p.z][usize::from(face / 2)];
-                (rel - axis_sign(face) * [half.x, half.y, half.z][usize::from(face / 2)]).abs()
-            }
-            Shape::Ellipsoid { radii } => {
-                (v3(p.x / radii.x, p.y / radii.y, p.z / radii.z).length() - 1.0).abs()
-            }
-            Shape::Frustum { r0, r1, half_h, .. } => match face {
-                0 | 3 => {
-                    let r = r0 + (r1 - r0) * (0.5 + 0.5 * p.z / half_h);
-                    ((p.x * p.x + p.y * p.y).sqrt() - r).abs()
-                }
-                1 => (p.z - half_h).abs(),
-                _ => (p.z + half_h).abs(),
-            },
-            Shape::Capsule { r, half_h } => {
-                let core = v3(0.0, 0.0, p.z.clamp(-half_h, half_h));
-                ((p - core).length() - r).abs()
-            }
-        }
-    }
-
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(2000))]
 
@@ -433,7 +436,7 @@ mod tests {
             prop_assume!((from.abs() - shape.half_extent()).max(Vec3::default()).length() > 0.05);
             if let Some(hit) = shape.intersect(from, d, f32::INFINITY) {
                 let p = from + d * hit.t;
-                prop_assert!(off_surface(&shape, p, hit.face) < 1e-4);
+                prop_assert!(off_surface_m(&shape, p, hit.face) < 1e-4);
                 let patch = shape.patch(p, hit.face);
                 prop_assert!(patch.normal.dot(d) < 1e-3, "{:?}", patch);
                 let back = shape.point(hit.face, patch.uv);
