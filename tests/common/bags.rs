@@ -1,5 +1,6 @@
-//! Small bags written for tests: real messages of the TUM recording with their pictures
-//! scaled down, in every storage form.
+//! Small bags written for tests: messages as drivers publish them with small made
+//! pictures, in every storage form.
+#![allow(dead_code)]
 
 use std::{io::Cursor, path::Path};
 
@@ -21,7 +22,7 @@ pub struct Message {
 }
 
 #[derive(Serialize)]
-struct Header<'a> {
+pub struct Header<'a> {
     sec: i32,
     nanosec: u32,
     frame_id: &'a str,
@@ -204,4 +205,123 @@ pub fn peak_rss_bytes() -> u64 {
     let line = status.lines().find(|line| line.starts_with("VmHWM:"));
     let kib = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
     kib.unwrap_or(0) * 1024
+}
+
+#[derive(Serialize)]
+struct RawImage<'a> {
+    header: Header<'a>,
+    height: u32,
+    width: u32,
+    encoding: &'a str,
+    is_bigendian: u8,
+    step: u32,
+    #[serde(with = "serde_bytes")]
+    data: Vec<u8>,
+}
+
+#[derive(Serialize)]
+struct Transform<'a> {
+    header: Header<'a>,
+    child_frame_id: &'a str,
+    translation_m: [f64; 3],
+    rotation: [f64; 4],
+}
+
+/// Three moments of two cameras of a RealSense kind: `rgb8` colour at 640x480 with fx 600,
+/// depth of a wall 2 m away at 320x240 with fx 200, the colour camera 5 cm to the left of
+/// the depth camera.
+pub fn two_cameras(with_transforms: bool) -> Vec<Message> {
+    let message = |topic, ros_type, at, data| Message { topic, ros_type, log_ns: at, data };
+    let mut out = Vec::new();
+    if with_transforms {
+        let identity = [0.0, 0.0, 0.0, 1.0];
+        let transform = |child_frame_id, x| Transform {
+            header: Header { sec: 0, nanosec: 0, frame_id: "camera_link" },
+            child_frame_id,
+            translation_m: [x, 0.0, 0.0],
+            rotation: identity,
+        };
+        let transforms = vec![transform("depth_optical", 0.0), transform("color_optical", -0.05)];
+        out.push(message("/tf_static", "tf2_msgs/msg/TFMessage", 1, cdr(&transforms)));
+    }
+    for i in 0..3_u64 {
+        let at = (i + 1) * 100_000_000;
+        let header = |frame_id| Header { sec: 0, nanosec: at as u32, frame_id };
+        let info = |frame_id, width: u32, height: u32, f: f64| {
+            let (cx, cy) = (f64::from(width) / 2.0 - 0.5, f64::from(height) / 2.0 - 0.5);
+            cdr(&Info {
+                header: header(frame_id),
+                height,
+                width,
+                distortion_model: "plumb_bob",
+                d: vec![0.0; 5],
+                k: [f, 0.0, cx, 0.0, f, cy, 0.0, 0.0, 1.0],
+                r: [0.0; 9],
+                p: [0.0; 12],
+                binning: [0; 2],
+                roi: [0; 4],
+                do_rectify: false,
+            })
+        };
+        let image = |frame_id, width: u32, height: u32, encoding, pixel: &[u8]| {
+            cdr(&RawImage {
+                header: header(frame_id),
+                height,
+                width,
+                encoding,
+                is_bigendian: 0,
+                step: width * pixel.len() as u32,
+                data: pixel.repeat((width * height) as usize),
+            })
+        };
+        let (color, depth) = ("color_optical", "depth_optical");
+        let pixels = 2000_u16.to_le_bytes();
+        for (topic, kind, data) in [
+            ("/camera/color/image_raw", "Image", image(color, 640, 480, "rgb8", &[9, 99, 199])),
+            ("/camera/color/camera_info", "CameraInfo", info(color, 640, 480, 600.0)),
+            ("/camera/depth/image_rect_raw", "Image", image(depth, 320, 240, "16UC1", &pixels)),
+            ("/camera/depth/camera_info", "CameraInfo", info(depth, 320, 240, 200.0)),
+        ] {
+            let ros_type = match kind {
+                "Image" => "sensor_msgs/msg/Image",
+                _ => "sensor_msgs/msg/CameraInfo",
+            };
+            out.push(message(topic, ros_type, at, data));
+        }
+    }
+    out
+}
+
+/// A bag of `frames` raw 640x480 pairs (1.5 MB each) in one compressed chunk, written
+/// without ever holding it.
+pub fn large_raw_bag(path: &Path, frames: u64) {
+    let file = std::io::BufWriter::new(std::fs::File::create(path).unwrap());
+    let options = mcap::WriteOptions::new().profile("ros2").chunk_size(None);
+    let options = options.compression(Some(mcap::Compression::Zstd)).compression_level(1);
+    let mut writer = options.create(file).unwrap();
+    let schema = writer.add_schema("sensor_msgs/msg/Image", "ros2msg", b"").unwrap();
+    let (color, depth) = ("/camera/color/image_raw", "/camera/aligned_depth_to_color/image_raw");
+    let channels = [(color, "rgb8", 3), (depth, "16UC1", 2)].map(|(topic, encoding, bytes)| {
+        let channel = writer.add_channel(schema, topic, "cdr", &Default::default()).unwrap();
+        (channel, encoding, bytes)
+    });
+    for i in 0..frames {
+        let at = 1_000_000_000 + i * 33_000_000;
+        for (channel_id, encoding, bytes) in channels {
+            let data = cdr(&RawImage {
+                header: header(at),
+                height: 480,
+                width: 640,
+                encoding,
+                is_bigendian: 0,
+                step: 640 * bytes,
+                data: vec![i as u8 | 4; (640 * 480 * bytes) as usize],
+            });
+            let (log_time, publish_time) = (at, at);
+            let header =
+                mcap::records::MessageHeader { channel_id, sequence: 0, log_time, publish_time };
+            writer.write_to_known_channel(&header, &data).unwrap();
+        }
+    }
+    writer.finish().unwrap();
 }

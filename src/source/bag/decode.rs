@@ -31,7 +31,7 @@ pub fn color(kind: Kind, data: &[u8]) -> Result<RgbImage, &'static str> {
             let image = CompressedMsg::read(data).map_err(|_| BAD_MESSAGE)?;
             convert::color_from_encoded(image.data).map_err(bad)
         }
-        Kind::Info => Err(BAD_MESSAGE),
+        Kind::Info | Kind::Transforms | Kind::DepthToColor => Err(BAD_MESSAGE),
     }
 }
 
@@ -53,7 +53,7 @@ pub fn depth(kind: Kind, data: &[u8]) -> Result<DepthMap, &'static str> {
             let image = CompressedMsg::read(data).map_err(|_| BAD_MESSAGE)?;
             depth_from_compressed(image.format, image.data).map_err(bad)
         }
-        Kind::Info => Err(BAD_MESSAGE),
+        Kind::Info | Kind::Transforms | Kind::DepthToColor => Err(BAD_MESSAGE),
     }
 }
 
@@ -94,6 +94,7 @@ pub fn first(kind: Kind, data: &[u8]) -> Option<First> {
                 info: Some(info),
             })
         }
+        Kind::Transforms | Kind::DepthToColor => None,
     }
 }
 

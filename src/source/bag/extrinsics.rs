@@ -34,10 +34,7 @@ impl Motion {
         let [[a, d, g], [b, e, h], [c, f, i]] = columns;
         let [x, y, z] = self.rotate(other.translation_m);
         let [tx, ty, tz] = self.translation_m;
-        Motion {
-            rotation: [a, b, c, d, e, f, g, h, i],
-            translation_m: [x + tx, y + ty, z + tz],
-        }
+        Motion { rotation: [a, b, c, d, e, f, g, h, i], translation_m: [x + tx, y + ty, z + tz] }
     }
 
     fn inverse(&self) -> Motion {
@@ -129,8 +126,7 @@ impl Transforms {
         let CdrExtrinsics { rotation, translation_m } =
             cdr(message, "realsense2_camera_msgs/Extrinsics")?;
         let [a, b, c, d, e, f, g, h, i] = rotation;
-        self.depth_to_color =
-            Some(Motion { rotation: [a, d, g, b, e, h, c, f, i], translation_m });
+        self.depth_to_color = Some(Motion { rotation: [a, d, g, b, e, h, c, f, i], translation_m });
         Ok(())
     }
 
@@ -151,6 +147,10 @@ impl Transforms {
 
     /// The motion that takes points of `from` to `to`, along the shortest way.
     fn between(&self, to: &str, from: &str) -> Option<Motion> {
+        // Two cameras never stand in one place: librealsense's recorder names all frames "0".
+        if to == from {
+            return None;
+        }
         let mut seen = HashSet::from([from]);
         let mut next = VecDeque::from([(from, Motion::NONE)]);
         while let Some((frame, motion)) = next.pop_front() {
@@ -164,5 +164,74 @@ impl Transforms {
             }
         }
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A transform as bytes: CDR after its header, little endian.
+    fn tf_message(transforms: &[(&str, &str, [f64; 3], [f64; 4])]) -> Vec<u8> {
+        let mut body: Vec<u8> = Vec::new();
+        let align = |body: &mut Vec<u8>, to: usize| body.resize(body.len().div_ceil(to) * to, 0);
+        body.extend((transforms.len() as u32).to_le_bytes());
+        for (parent, child, translation, rotation) in transforms {
+            align(&mut body, 4);
+            body.extend([0; 8]);
+            for name in [parent, child] {
+                align(&mut body, 4);
+                body.extend((name.len() as u32 + 1).to_le_bytes());
+                body.extend(name.bytes());
+                body.push(0);
+            }
+            align(&mut body, 8);
+            for value in translation.iter().chain(rotation) {
+                body.extend(value.to_le_bytes());
+            }
+        }
+        [vec![0, 1, 0, 0], body].concat()
+    }
+
+    #[test]
+    fn the_way_between_two_cameras_is_found_through_their_common_parent() {
+        let half = std::f64::consts::FRAC_1_SQRT_2;
+        let mut known = Transforms::default();
+        // The link stands turned by 90 degrees about z; depth 5 cm, colour 2 cm beside it.
+        known
+            .take_tf(&tf_message(&[
+                ("base", "link", [1.0, 2.0, 3.0], [0.0, 0.0, half, half]),
+                ("link", "depth", [0.0, 0.05, 0.0], [0.0, 0.0, 0.0, 1.0]),
+            ]))
+            .unwrap();
+        known
+            .take_tf(&tf_message(&[("link", "color", [0.0, 0.02, 0.0], [0.0, 0.0, half, half])]))
+            .unwrap();
+        let motion = known.between("color", "depth").unwrap();
+        // A point at the depth camera's origin lies 3 cm along the link's y, which is the
+        // colour camera's x.
+        let [x, y, z] = motion.translation_m;
+        assert!((x - 0.03).abs() < 1e-12 && y.abs() < 1e-12 && z.abs() < 1e-12, "{motion:?}");
+        let [x, y, _] = motion.rotate([1.0, 0.0, 0.0]);
+        assert!(x.abs() < 1e-12 && (y + 1.0).abs() < 1e-12);
+        assert!(known.color_from_depth("color", "depth").unwrap().is_ok());
+        assert!(known.color_from_depth("color", "elsewhere").is_none());
+        assert!(known.color_from_depth("color", "color").is_none());
+        let round = motion.after(&motion.inverse());
+        assert!(round.translation_m.iter().all(|t| t.abs() < 1e-12));
+    }
+
+    #[test]
+    fn damaged_transforms_are_refused_or_left_out() {
+        let whole = tf_message(&[("a", "b", [0.0; 3], [0.0, 0.0, 0.0, 1.0])]);
+        for end in 0..whole.len() {
+            assert!(Transforms::default().take_tf(&whole[..end]).is_err());
+        }
+        let mut known = Transforms::default();
+        known.take_tf(&tf_message(&[("a", "b", [0.0; 3], [f64::NAN; 4])])).unwrap();
+        known.take_tf(&tf_message(&[("a", "b", [0.0; 3], [0.0, 0.0, 0.0, 9.0])])).unwrap();
+        assert!(known.color_from_depth("a", "b").is_none());
+        known.take_tf(&tf_message(&[("a", "b", [1e9, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0])])).unwrap();
+        assert!(known.color_from_depth("a", "b").unwrap().is_err());
     }
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use self::{
     align::Evidence,
+    extrinsics::Transforms,
     files::BagFiles,
     message::{CameraInfoMsg, stamp_ns},
     storage::{Recorded, StoredTopic},
@@ -16,13 +17,17 @@ use super::{
     pair::{Pair, PairOptions, Pairer, Stream},
 };
 use crate::{
-    frame::{FrameId, Intrinsics, Registration, RgbdFrame},
+    frame::{
+        DepthMap, FrameId, Intrinsics, Registration, RgbdFrame,
+        registration::{Registrar, RegistrationError},
+    },
     tally::Tally,
 };
 
 pub mod align;
 pub mod db3;
 pub mod decode;
+pub mod extrinsics;
 pub mod files;
 pub mod mcap;
 pub mod message;
@@ -45,6 +50,9 @@ const MAX_CANDIDATES: usize = 256;
 /// topic, so many bytes at all.
 const PROBE_MESSAGES: usize = 300;
 const PROBE_BYTES: usize = 256 << 20;
+
+/// The most messages of `/tf_static` that are waited for.
+const MAX_TF_MESSAGES: u64 = 32;
 
 /// Messages, first and last stamp of a topic.
 #[derive(Clone, Copy, Debug, Default)]
@@ -91,6 +99,8 @@ pub struct BagSource {
     info: Option<CameraInfoMsg>,
     told_intrinsics: Option<[f64; 4]>,
     registration: Registration,
+    /// Moves depth into the colour picture, where both cameras and their places are known.
+    registrar: Option<Registrar>,
     /// Loss by reason, without what is counted elsewhere.
     lost: Tally,
     ended: bool,
@@ -110,14 +120,15 @@ impl BagSource {
             return Err(files.nothing("no topic can be read"));
         }
         let mut damage = Tally::default();
-        let seen = probe(&mut files, topics, &mut damage);
+        let mut transforms = Transforms::default();
+        let seen = probe(&mut files, topics, &mut transforms, &mut damage);
         let wishes = Wishes {
             color: options.color_topic.as_deref(),
             depth: options.depth_topic.as_deref(),
             info: options.info_topic.as_deref(),
         };
         let chosen = topics::choose(&seen, wishes).map_err(|why| files.nothing(&why))?;
-        Self::with(files, &seen, chosen, options, &damage)
+        Self::with(files, &seen, chosen, options, &transforms, &damage)
     }
 
     fn with(
@@ -125,6 +136,7 @@ impl BagSource {
         seen: &[Seen],
         chosen: Chosen,
         options: &SourceOptions,
+        transforms: &Transforms,
         damage: &Tally,
     ) -> Result<Self, SourceError> {
         let nothing = |files: &BagFiles, why: String| Err(files.nothing(&why));
@@ -160,17 +172,47 @@ impl BagSource {
             ));
         }
         let info = first(chosen.info).and_then(|first| first.info.clone());
-        let (registration, why) = match chosen.depth {
+        let color_camera = color_camera.and_then(Result::ok);
+        let depth_first = first(chosen.depth);
+        let depth_camera = camera(chosen.depth_info, depth_first).and_then(Result::ok);
+        let (mut registration, mut why) = match chosen.depth {
             None => (Registration::Unregistered, "there is no depth topic".to_owned()),
             Some(depth) => align::decide(&Evidence {
                 told: options.registered,
                 depth_topic: name(depth),
                 color: Some(color_first),
-                depth: first(chosen.depth),
-                color_camera: color_camera.and_then(Result::ok),
-                depth_camera: camera(chosen.depth_info, first(chosen.depth)).and_then(Result::ok),
+                depth: depth_first,
+                color_camera,
+                depth_camera,
             }),
         };
+        let mut registrar = None;
+        if registration == Registration::Unregistered
+            && let Some(depth_first) = depth_first
+            && let Some((color_camera, depth_camera)) = color_camera.zip(depth_camera)
+        {
+            let known = transforms.color_from_depth(&color_first.frame_id, &depth_first.frame_id);
+            let found = known.map(|known| {
+                let (extrinsics, place) = known?;
+                Ok((Registrar::new(&depth_camera, &color_camera, &extrinsics)?, place))
+            });
+            match found {
+                Some(Ok((found, place))) => {
+                    registration = Registration::Reprojected;
+                    why = format!("moved into the colour picture by {place}; it was {why}");
+                    registrar = Some(found);
+                }
+                Some(Err(error)) => {
+                    let error: RegistrationError = error;
+                    report.notes.push(format!("depth cannot be moved into colour: {error}"));
+                }
+                None => report.notes.push(
+                    "the bag does not tell where the depth camera stands (/tf_static or \
+                     extrinsics/depth_to_color would)"
+                        .to_owned(),
+                ),
+            }
+        }
         report.registration = Some(why);
 
         let mut wanted = vec![name(chosen.color).to_owned()];
@@ -219,6 +261,7 @@ impl BagSource {
             info,
             told_intrinsics: options.intrinsics,
             registration,
+            registrar,
             lost,
             ended: false,
             report,
@@ -316,9 +359,7 @@ impl BagSource {
         };
         let (depth_stamp_ns, depth_m) = depth.unzip();
         let (width, height) = color.dimensions();
-        let same_size = depth_m
-            .as_ref()
-            .is_none_or(|depth_m| depth_m.dim() == (height as usize, width as usize));
+        let (depth_m, registration) = self.registered(depth_m, (height as usize, width as usize));
         let intrinsics = self.intrinsics(width, height);
         if self.report.intrinsics.is_none() {
             self.report.intrinsics = intrinsics;
@@ -330,8 +371,25 @@ impl BagSource {
             color,
             depth_m,
             intrinsics,
-            registration: if same_size { self.registration } else { Registration::Unregistered },
+            registration,
         })
+    }
+
+    /// Depth as it belongs to a colour picture of `size` (rows, columns), and how.
+    fn registered(
+        &self,
+        depth_m: Option<DepthMap>,
+        size: (usize, usize),
+    ) -> (Option<DepthMap>, Registration) {
+        let Some(depth_m) = depth_m else { return (None, self.registration) };
+        let moved = self.registrar.as_ref().map(|registrar| registrar.register(&depth_m));
+        let (depth_m, registration) = match moved {
+            None => (depth_m, self.registration),
+            Some(Ok(moved)) => (moved, self.registration),
+            Some(Err(_)) => (depth_m, Registration::Unregistered),
+        };
+        let same_size = depth_m.dim() == size;
+        (Some(depth_m), if same_size { registration } else { Registration::Unregistered })
     }
 
     /// Brings the report up to date.
@@ -440,7 +498,12 @@ fn describe(first: &First) -> String {
 }
 
 /// Reads on until each topic that may be used has shown one message.
-fn probe(files: &mut BagFiles, topics: Vec<StoredTopic>, damage: &mut Tally) -> Vec<Seen> {
+fn probe(
+    files: &mut BagFiles,
+    topics: Vec<StoredTopic>,
+    transforms: &mut Transforms,
+    damage: &mut Tally,
+) -> Vec<Seen> {
     let mut seen: Vec<Seen> = topics
         .into_iter()
         .map(|topic| Seen { kind: Kind::of(&topic), topic, first: None })
@@ -452,7 +515,17 @@ fn probe(files: &mut BagFiles, topics: Vec<StoredTopic>, damage: &mut Tally) -> 
     let names: Vec<String> =
         places.iter().filter_map(|i| seen.get(*i)).map(|seen| seen.topic.name.clone()).collect();
     files.want(&names);
-    let (mut missing, mut quiet, mut bytes) = (places.len(), 0, 0);
+    // Each node that publishes fixed transforms has a message of its own.
+    let mut needed: Vec<u64> = places
+        .iter()
+        .filter_map(|i| seen.get(*i))
+        .map(|seen| match seen.kind {
+            Some(Kind::Transforms) => seen.topic.messages.unwrap_or(1).clamp(1, MAX_TF_MESSAGES),
+            _ => 1,
+        })
+        .collect();
+    let mut missing: u64 = needed.iter().sum();
+    let (mut quiet, mut bytes) = (0, 0);
     while missing > 0 && quiet < PROBE_MESSAGES && bytes < PROBE_BYTES {
         let Some(message) = files.next(damage) else { break };
         quiet += 1;
@@ -461,11 +534,20 @@ fn probe(files: &mut BagFiles, topics: Vec<StoredTopic>, damage: &mut Tally) -> 
         let Some((seen, kind)) = place.and_then(|seen| seen.kind.map(|kind| (seen, kind))) else {
             continue;
         };
-        if seen.first.is_none()
-            && let Ok(data) = unpack::message(message.data)
-            && let Some(first) = decode::first(kind, &data)
-        {
+        let Some(needed) = needed.get_mut(message.topic).filter(|needed| **needed > 0) else {
+            continue;
+        };
+        let Ok(data) = unpack::message(message.data) else { continue };
+        let first = match kind {
+            Kind::Transforms => transforms.take_tf(&data).ok().map(|()| First::default()),
+            Kind::DepthToColor => {
+                transforms.take_depth_to_color(&data).ok().map(|()| First::default())
+            }
+            kind => decode::first(kind, &data),
+        };
+        if let Some(first) = first {
             seen.first = Some(first);
+            *needed -= 1;
             missing -= 1;
             quiet = 0;
         }

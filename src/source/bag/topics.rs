@@ -26,6 +26,10 @@ pub enum Kind {
     Compressed,
     /// `sensor_msgs/msg/CameraInfo`.
     Info,
+    /// `tf2_msgs/msg/TFMessage` of `/tf_static`.
+    Transforms,
+    /// `realsense2_camera_msgs/msg/Extrinsics` of `…/depth_to_color`.
+    DepthToColor,
 }
 
 impl Kind {
@@ -40,6 +44,10 @@ impl Kind {
                 Some(Kind::Compressed)
             }
             "sensor_msgs/msg/CameraInfo" | "sensor_msgs/CameraInfo" => Some(Kind::Info),
+            "tf2_msgs/msg/TFMessage" if topic.name.ends_with("tf_static") => Some(Kind::Transforms),
+            "realsense2_camera_msgs/msg/Extrinsics" if topic.name.ends_with("depth_to_color") => {
+                Some(Kind::DepthToColor)
+            }
             _ => None,
         }
     }
@@ -115,7 +123,7 @@ fn role(seen: &Seen) -> Option<Role> {
     let format = seen.first.as_ref().map(|first| first.format.as_str());
     let encoding = format.map(|format| format.split(';').next().unwrap_or("").trim());
     match seen.kind? {
-        Kind::Info => None,
+        Kind::Info | Kind::Transforms | Kind::DepthToColor => None,
         _ if name.contains("disparity") || name.contains("confidence") => None,
         Kind::Compressed if name.ends_with("compresseddepth") => Some(Role::Depth),
         kind => match encoding {
@@ -178,7 +186,7 @@ fn by_name(topics: &[Seen], wish: &str, kinds: &[Kind]) -> Result<usize, String>
 pub fn listed(topics: &[Seen]) -> String {
     let readable: Vec<String> = topics
         .iter()
-        .filter(|seen| seen.kind.is_some())
+        .filter(|seen| matches!(seen.kind, Some(Kind::Image | Kind::Compressed | Kind::Info)))
         .take(20)
         .map(|seen| format!("{} ({})", seen.topic.name, seen.topic.ros_type))
         .collect();
