@@ -1,5 +1,7 @@
 //! Promises of the command line, through the real binary.
 
+mod common;
+
 use std::{
     collections::BTreeMap,
     fs,
@@ -152,7 +154,7 @@ fn logs_go_to_stderr_at_the_level_that_is_asked_for() {
 fn tasks(out: &Path, more: &[&str]) -> Output {
     let args = [
         "tasks",
-        "room:seed=3,frames=6",
+        "room:seed=3,frames=4",
         "--no-gate",
         "--seed",
         "5",
@@ -170,7 +172,7 @@ fn the_same_tasks_byte_by_byte_on_any_number_of_threads() {
         let home = tempfile::tempdir().unwrap();
         let made = |threads: &str| {
             let out = home.path().join(threads);
-            tasks(&out, &["--threads", threads, "--format", format, "--per-frame", "2"]);
+            tasks(&out, &["--threads", threads, "--format", format]);
             files(&out)
         };
         let (one, four) = (made("1"), made("4"));
@@ -186,7 +188,7 @@ fn another_seed_makes_other_tasks() {
     let home = tempfile::tempdir().unwrap();
     let (a, b) = (home.path().join("a"), home.path().join("b"));
     tasks(&a, &["--kinds", "flip"]);
-    let args = ["tasks", "room:seed=3,frames=6", "--no-gate", "--kinds", "flip", "--seed", "6"];
+    let args = ["tasks", "room:seed=3,frames=4", "--no-gate", "--kinds", "flip", "--seed", "6"];
     assert!(run(&[&args[..], &["--out", b.to_str().unwrap()]].concat()).status.success());
     let rows = |folder: &Path| fs::read_to_string(folder.join("data/train.jsonl")).unwrap();
     assert_ne!(rows(&a), rows(&b));
@@ -199,7 +201,7 @@ fn counts_in_the_table_the_summary_and_the_data_agree() {
     let output = tasks(&out, &["--per-frame", "3"]);
     let summary: serde_json::Value =
         serde_json::from_slice(&fs::read(out.join("summary.json")).unwrap()).unwrap();
-    assert_eq!(summary["frames"]["read"], 6);
+    assert_eq!(summary["frames"]["read"], 4);
     let table = text(&output.stdout);
     let rows: Vec<serde_json::Value> = fs::read_to_string(out.join("data/train.jsonl"))
         .unwrap()
@@ -211,7 +213,7 @@ fn counts_in_the_table_the_summary_and_the_data_agree() {
         let not_made: u64 = summary["not_made"][kind]
             .as_object()
             .map_or(0, |reasons| reasons.values().filter_map(serde_json::Value::as_u64).sum());
-        assert_eq!(made + not_made, 6 * 3, "every try of {kind} is accounted for");
+        assert_eq!(made + not_made, 4 * 3, "every try of {kind} is accounted for");
         assert_eq!(rows.iter().filter(|row| row["kind"] == kind).count() as u64, made);
         let line = table.lines().find(|line| line.starts_with(kind)).unwrap();
         assert_eq!(line.split_whitespace().nth(1).unwrap(), made.to_string());
@@ -224,6 +226,26 @@ fn counts_in_the_table_the_summary_and_the_data_agree() {
         assert_eq!(row["problem"].as_str().unwrap().matches("<image>").count(), images.len());
         assert!(images.iter().all(|name| out.join(name.as_str().unwrap()).exists()));
     }
+}
+
+#[test]
+fn a_bag_that_is_cut_off_is_code_3_with_what_is_readable_and_the_loss_counted() {
+    let Some(bag) = common::shared("data/tum-fr1-rpy-10hz/tum-fr1-rpy-10hz.mcap") else { return };
+    let home = tempfile::tempdir().unwrap();
+    let cut = home.path().join("cut.mcap");
+    let whole = fs::read(bag).unwrap();
+    fs::write(&cut, &whole[..whole.len() / 12]).unwrap();
+    let (cut, out) = (cut.to_str().unwrap(), home.path().join("out"));
+    let output = run(&["tasks", cut, "--kinds", "flip", "--out", out.to_str().unwrap()]);
+    let stdout = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(3), "{}", text(&output.stderr));
+    assert!(stdout.contains("LOST: "), "{stdout}");
+    assert!(fs::read_to_string(out.join("data/train.jsonl")).unwrap().lines().count() > 0);
+
+    let inspected = run(&["inspect", cut, "--json"]);
+    assert_eq!(inspected.status.code(), Some(3));
+    let report: serde_json::Value = serde_json::from_slice(&inspected.stdout).unwrap();
+    assert!(!report["lost"].as_object().unwrap().is_empty());
 }
 
 #[cfg(unix)]
