@@ -97,9 +97,12 @@ const LEAST_DISTANCE_M: f32 = 0.1;
 /// How many standard deviations of the sensor a bearing must withstand.
 const NOISE_SIGMAS: f32 = 3.0;
 /// Offsets that are tried before a frame is given up.
-const OFFSETS: usize = 40;
-/// Random places to which each offset's pair is put.
+const OFFSETS: usize = 60;
+/// Random places to which each offset's pair is put …
 const ANCHORS: usize = 320;
+/// … all this near to one point, along rows and columns, as a share of the shorter side: at
+/// a given place in a room some directions are more likely than others.
+const PLACE_REACH: f32 = 0.2;
 /// Markers are at least this part of the shorter side apart.
 const MIN_DISTANCE: f32 = 0.1;
 /// Published: pairs tried at random.
@@ -344,12 +347,18 @@ fn occurring(
         let (low, high) = ((-by).max(0), length as i32 - by.max(0));
         (low < high).then_some(low..high)
     };
+    let (width, height) = index.picture_size();
+    let reach = (PLACE_REACH * width.min(height) as f32 / index.stride_px() as f32) as i32;
     let mut found: [Option<Pair>; 8] = [None; 8];
     let mut nearest = [i32::MAX; 8];
     let (Some(rows), Some(cols)) = (within(rows, rows_on), within(cols, cols_on)) else {
         return found;
     };
     let centre = (rng.random_range(rows.clone()), rng.random_range(cols.clone()));
+    let around = |at: i32, range: &core::ops::Range<i32>| {
+        (at - reach).max(range.start)..(at + reach + 1).min(range.end)
+    };
+    let (rows, cols) = (around(centre.0, &rows), around(centre.1, &cols));
     for _ in 0..ANCHORS {
         let (row, col) = (rng.random_range(rows.clone()), rng.random_range(cols.clone()));
         let observer = (row as usize, col as usize);
