@@ -1,21 +1,35 @@
 //! Cropped patch inpainting: a square is missing; which of four options fills it?
+//!
+//! The published task can be answered without looking at the picture. Enlarged options are
+//! blurred and shrunk ones are crisp; and whoever knows the room knows which option stands
+//! upright. The balanced preset closes both:
+//!
+//! * Every option is averaged down to the same small square and enlarged again, so that all
+//!   carry the same detail and the same noise.
+//! * Picture and options are turned together by a random quarter turn. Upright then means
+//!   nothing, and a turned distractor by itself looks just like a right option.
+//! * Both turned distractors are always there, with one of the three zooms, which is the
+//!   tighter one as often as a wider one. However well single options are judged without
+//!   the picture, three of the four are alike: at most one answer in three is right.
 
 use rand::RngExt;
 
 use super::{
     Answer, Cutout, Piece, PreparedFrame, Preset, Question, Recipe, Rect, Skip, Task, TaskKind,
     TaskSource,
-    alike::{Look, require_different, require_size},
+    alike::{ALIKE_BELOW, Look, require_different, require_size},
     piece::Turn,
     seed::{self, Rng},
 };
 
+/// The shortest picture side of which a quarter is still worth looking at, in pixels.
 const MIN_SIDE: u32 = 64;
 
 /// How often a hole is drawn anew when its options look alike.
 const ATTEMPTS: u32 = 6;
 
-/// The side of the small square through which all options of a balanced task go.
+/// The side in pixels of the small square through which all options of a balanced task go.
+/// A camera's own blur and noise are below one of its pixels even in the enlarged option.
 pub const THROUGH: u32 = 24;
 
 /// The five distractors.
@@ -43,17 +57,31 @@ impl Cutout {
         }
     }
 
-    /// The option as a piece.
-    pub fn piece(self, hole: Rect, (width, height): (u32, u32), preset: Preset) -> Piece {
+    /// The option as a piece, turned with the whole task by `turn`. The hole is given in
+    /// pixels of the frame.
+    pub fn piece(
+        self,
+        hole: Rect,
+        (width, height): (u32, u32),
+        turn: Turn,
+        preset: Preset,
+    ) -> Piece {
         let through = match preset {
             Preset::Balanced => Some(THROUGH),
             Preset::Published => None,
         };
-        Piece::Patch { rect: self.rect(hole, width, height), turn: self.turn(), through }
+        let rect = self.rect(hole, width, height);
+        Piece::Patch { rect, turn: self.turn().and_then(turn), through }
     }
 }
 
 /// Makes inpainting tasks.
+///
+/// The hole is a square of half the picture's shorter side, anywhere in the picture. The
+/// distractors are three of five: the right part turned by 90 degrees either way, its inner
+/// half enlarged, and the regions 1.5 and 2 times as wide around it shrunk (shifted to lie
+/// inside the picture). See the [module's words](self) for what [`Preset::Balanced`] does
+/// against answering without looking.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Inpaint {
     /// Which rules make the tasks.
@@ -79,6 +107,10 @@ impl TaskSource for Inpaint {
         let side = width.min(height) / 2;
         let mut rng = seed::rng(seed);
         let options = self.draw_options(&mut rng);
+        let turn = match self.preset {
+            Preset::Balanced => Turn::ROTATIONS[rng.random_range(0..4_u32) as usize],
+            Preset::Published => Turn::None,
+        };
         let mut most = 0.0_f32;
         for _ in 0..ATTEMPTS {
             let hole = Rect {
@@ -106,22 +138,35 @@ impl TaskSource for Inpaint {
                 picture_size: (width, height),
                 seed,
                 preset: self.preset,
-                question: Question::FillHole { hole, options: options.len() as u8 },
+                question: Question::FillHole {
+                    hole: turn.rect(hole, (width, height)),
+                    options: options.len() as u8,
+                },
                 answer: Answer::Choice(answer as u8),
-                recipe: Recipe::Options { options },
+                recipe: Recipe::Options { options, turn },
             });
         }
-        Err(Skip::PatchesAlike { difference: most, needed: super::alike::ALIKE_BELOW })
+        Err(Skip::PatchesAlike { difference: most, needed: ALIKE_BELOW })
     }
 }
 
 impl Inpaint {
     /// The right one and three distractors in the order in which they are shown.
     fn draw_options(self, rng: &mut Rng) -> [Cutout; 4] {
-        let mut five = DISTRACTORS;
-        shuffle(&mut five, rng);
-        let [a, b, c, ..] = five;
-        let mut options = [Cutout::Right, a, b, c];
+        use Cutout::{InnerHalf, Outer1_5, Outer2, Right, Rotated90, Rotated270};
+        let mut options = match self.preset {
+            Preset::Published => {
+                let mut five = DISTRACTORS;
+                shuffle(&mut five, rng);
+                let [a, b, c, ..] = five;
+                [Right, a, b, c]
+            }
+            Preset::Balanced => {
+                let zooms = [InnerHalf, InnerHalf, Outer1_5, Outer2];
+                let zoom = zooms[rng.random_range(0..4_u32) as usize];
+                [Right, Rotated90, Rotated270, zoom]
+            }
+        };
         shuffle(&mut options, rng);
         options
     }
@@ -130,5 +175,139 @@ impl Inpaint {
 fn shuffle<T>(items: &mut [T], rng: &mut Rng) {
     for last in (1..items.len()).rev() {
         items.swap(last, rng.random_range(0..=last as u32) as usize);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use image::{RgbImage, imageops};
+
+    use super::*;
+    use crate::{
+        frame::{RgbdFrame, SensorModel},
+        task::{
+            alike::test_frames::{flat, textured},
+            piece::Scratch,
+        },
+    };
+
+    fn make(frame: &RgbdFrame, preset: Preset, seed: u64) -> Result<Task, Skip> {
+        Inpaint::new(preset).make(&PreparedFrame::new(frame, SensorModel::default()), seed)
+    }
+
+    fn parts(task: &Task) -> (Rect, [Cutout; 4], Turn, usize) {
+        let Question::FillHole { hole, .. } = task.question else { unreachable!() };
+        let Recipe::Options { options, turn } = task.recipe else { unreachable!() };
+        let Answer::Choice(right) = task.answer else { unreachable!() };
+        (hole, options, turn, usize::from(right))
+    }
+
+    fn turned(picture: &RgbImage, turn: Turn) -> RgbImage {
+        match turn {
+            Turn::Rotate90 => imageops::rotate90(picture),
+            Turn::Rotate180 => imageops::rotate180(picture),
+            Turn::Rotate270 => imageops::rotate270(picture),
+            _ => picture.clone(),
+        }
+    }
+
+    #[test]
+    fn the_right_option_put_into_the_hole_gives_back_the_picture() {
+        let frame = textured(41, 163, 121);
+        let mut scratch = Scratch::default();
+        for seed in 0..60 {
+            let task = make(&frame, Preset::Published, seed).unwrap();
+            let (hole, _, _, right) = parts(&task);
+            let mut pictures = task.pictures(&frame).unwrap();
+            let filler = pictures.swap_remove(1 + right);
+            let mut holed = pictures.swap_remove(0);
+            assert_ne!(holed, frame.color);
+            imageops::replace(&mut holed, &filler, hole.x.into(), hole.y.into());
+            assert_eq!(holed, frame.color, "published, seed {seed}");
+
+            let task = make(&frame, Preset::Balanced, seed).unwrap();
+            let (hole, _, turn, right) = parts(&task);
+            let mut shown = turned(&frame.color, turn);
+            assert_eq!(shown.dimensions(), task.shown_size());
+            let cut = turn.back().rect(hole, task.shown_size());
+            let through = Piece::Patch { rect: cut, turn, through: Some(THROUGH) };
+            let through = through.render(&frame, hole.width, hole.height, &mut scratch).unwrap();
+            let pictures = task.pictures(&frame).unwrap();
+            assert_eq!(pictures[1 + right], through, "balanced, seed {seed}");
+            let black = RgbImage::new(hole.width, hole.height);
+            imageops::replace(&mut shown, &black, hole.x.into(), hole.y.into());
+            assert_eq!(pictures[0], shown, "balanced, seed {seed}");
+        }
+    }
+
+    #[test]
+    fn the_hole_has_half_the_shorter_side_and_lies_anywhere_inside() {
+        let frame = textured(42, 150, 100);
+        for preset in [Preset::Balanced, Preset::Published] {
+            let mut corners = [i32::MAX, i32::MAX, 0, 0];
+            for seed in 0..400 {
+                let task = make(&frame, preset, seed).unwrap();
+                let (hole, _, turn, _) = parts(&task);
+                let hole = turn.back().rect(hole, task.shown_size());
+                assert_eq!((hole.width, hole.height), (50, 50));
+                corners = [
+                    corners[0].min(hole.x),
+                    corners[1].min(hole.y),
+                    corners[2].max(hole.x),
+                    corners[3].max(hole.y),
+                ];
+                assert!(hole.inside(150, 100).is_some(), "{hole:?}");
+            }
+            assert!(corners[0] < 3 && corners[1] < 3, "{corners:?}");
+            assert!(corners[2] > 97 && corners[3] > 47, "{corners:?}");
+        }
+    }
+
+    #[test]
+    fn published_tasks_draw_all_ten_sets_and_balanced_ones_hold_zoom_and_turns_even() {
+        let frame = textured(43, 96, 96);
+        for preset in [Preset::Balanced, Preset::Published] {
+            let mut sets = BTreeMap::new();
+            let (mut rights, mut turns) = ([0_u32; 4], BTreeMap::new());
+            for seed in 0..2000 {
+                let task = make(&frame, preset, seed).unwrap();
+                let (_, options, turn, right) = parts(&task);
+                assert_eq!(options[right], Cutout::Right);
+                let mut set = options.map(|option| format!("{option:?}"));
+                set.sort();
+                *sets.entry(set).or_insert(0_u32) += 1;
+                *turns.entry(format!("{turn:?}")).or_insert(0_u32) += 1;
+                rights[right] += 1;
+            }
+            assert!(rights.iter().all(|&n| n.abs_diff(500) < 90), "{rights:?}");
+            let of = |name: &str| -> u32 {
+                sets.iter().filter(|(set, _)| set.iter().any(|o| o == name)).map(|(_, n)| n).sum()
+            };
+            if preset == Preset::Published {
+                assert_eq!(sets.len(), 10);
+                assert!(sets.values().all(|n| n.abs_diff(200) < 60), "{sets:?}");
+                assert_eq!(turns.len(), 1);
+            } else {
+                assert_eq!(turns.len(), 4);
+                assert!(turns.values().all(|n| n.abs_diff(500) < 90), "{turns:?}");
+                assert_eq!((of("Rotated90"), of("Rotated270")), (2000, 2000));
+                assert!(of("InnerHalf").abs_diff(1000) < 100, "tighter as often as wider");
+                assert!(of("Outer1_5").abs_diff(500) < 90 && of("Outer2").abs_diff(500) < 90);
+            }
+        }
+    }
+
+    #[test]
+    fn options_that_look_alike_are_refused() {
+        for preset in [Preset::Balanced, Preset::Published] {
+            for (grey, noise) in [(255, 0), (90, 10)] {
+                let skip = make(&flat(1, grey, noise, 128, 128), preset, 5).unwrap_err();
+                assert!(matches!(skip, Skip::PatchesAlike { .. }), "{skip:?}");
+            }
+            let skip = make(&textured(1, 80, 63), preset, 5).unwrap_err();
+            assert_eq!(skip, Skip::PictureTooSmall { width: 80, height: 63, min: 64 });
+        }
     }
 }

@@ -231,7 +231,8 @@ pub enum Question {
     },
     /// A square is missing; which of the options fills it?
     FillHole {
-        /// The missing square.
+        /// The missing square, in pixels of the picture as it is shown
+        /// ([`Task::shown_size`]): a balanced task turns picture and options together.
         hole: Rect,
         /// How many options are given.
         options: u8,
@@ -340,6 +341,8 @@ pub enum Recipe {
     Options {
         /// What each option shows.
         options: [Cutout; 4],
+        /// How the picture and all options are turned together.
+        turn: Turn,
     },
 }
 
