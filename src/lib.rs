@@ -17,6 +17,7 @@
 //! | [`source`] | where frames come from: bags, folders, a rendered room |
 //! | [`export`] | tasks as data sets |
 //! | [`report`] | contact sheets, tables, progress |
+//! | [`config`] | settings files that say what is wrong with them |
 //! | [`cli`] | one small file a subcommand |
 //!
 //! The first four do no I/O and know no ROS, files, clocks or threads.
@@ -24,10 +25,12 @@
 //! Learning never belongs in a control path, and nothing here may serve a safety function.
 
 #![warn(missing_docs)]
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 pub mod adapt;
 pub mod cli;
+pub mod config;
+pub mod digest;
 pub mod export;
 pub mod frame;
 pub mod grpo;

@@ -8,9 +8,11 @@ use serde::{Deserialize, Serialize};
 pub mod augment;
 pub mod compressed_depth;
 pub mod convert;
+mod encoded;
 pub mod intrinsics;
 pub mod quality;
 pub mod registration;
+pub mod rvl;
 pub mod sensor;
 
 pub use intrinsics::{Distortion, Intrinsics, IntrinsicsError};
@@ -37,6 +39,36 @@ impl FrameId {
     pub fn from_stamp(stamp_ns: i64) -> Self {
         FrameId(stamp_ns as u64)
     }
+
+    /// The id of a frame made from this one by the change that `parameters` describe:
+    /// the same every time, and different for different changes.
+    ///
+    /// ```
+    /// use spatial_ssrl::frame::FrameId;
+    /// let id = FrameId::from_stamp(1_305_031_229_528_748_000);
+    /// assert_eq!(id.derived(&[1, 2]), id.derived(&[1, 2]));
+    /// assert_ne!(id.derived(&[1, 2]), id.derived(&[2, 1]));
+    /// ```
+    pub fn derived(self, parameters: &[u64]) -> Self {
+        // SplitMix64 (Steele et al. 2014), one step a parameter.
+        FrameId(parameters.iter().fold(self.0, |id, parameter| {
+            let mut z = (id ^ parameter.rotate_left(32)).wrapping_add(0x9E37_79B9_7F4A_7C15);
+            z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+            z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+            z ^ (z >> 31)
+        }))
+    }
+}
+
+/// First stamp, last stamp and number of a recording's frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// Stamp of the first frame.
+    pub first_ns: i64,
+    /// Stamp of the last frame.
+    pub last_ns: i64,
+    /// How many there are.
+    pub frames: u64,
 }
 
 /// How the depth picture relates to the colour picture.
@@ -61,6 +93,8 @@ pub struct RgbdFrame {
     pub id: FrameId,
     /// Header stamp of the colour picture, nanoseconds since the epoch of its clock.
     pub stamp_ns: i64,
+    /// Header stamp of the depth picture, where it has one of its own.
+    pub depth_stamp_ns: Option<i64>,
     /// Colour, 8-bit RGB.
     pub color: RgbImage,
     /// Depth in metres, NaN where there is none.

@@ -1,1 +1,80 @@
-//! (being written)
+//! What answers a task and learns from rewards.
+//!
+//! A [`Policy`] keeps of a task what it needs ([`Policy::observe`]), gives groups of sampled
+//! answers ([`Policy::rollout`]), and turns rewarded groups into better weights
+//! ([`Policy::update`]).
+
+use crate::{
+    frame::RgbdFrame,
+    grpo::{GrpoConfig, GrpoMetrics, UpdateSkip},
+    task::{Answer, Task},
+};
+
+pub mod compact;
+
+/// Several sampled answers to one task.
+#[derive(Clone, Debug)]
+pub struct Group {
+    /// The answers.
+    pub answers: Vec<Answer>,
+    /// Log-probability of each answer under the policy that gave it.
+    pub logp: Vec<f32>,
+    /// Entropy of that policy's answers to this task, nats.
+    pub entropy: f32,
+}
+
+/// A group that takes part in an update.
+pub struct Rewarded<'a, O> {
+    /// What was asked.
+    pub observation: &'a O,
+    /// What was answered.
+    pub group: &'a Group,
+    /// One advantage for each answer.
+    pub advantages: Vec<f64>,
+}
+
+/// Answers tasks and learns from rewards.
+pub trait Policy {
+    /// What this policy keeps of a task: everything that it needs to answer it again.
+    type Observation: Send + Sync;
+    /// Why a task cannot be observed or answered.
+    type Error: std::error::Error + Send + Sync + 'static;
+
+    /// Observes tasks that were all made from `frame`.
+    ///
+    /// # Errors
+    /// When the tasks do not fit the frame or the policy's encoder fails.
+    fn observe(
+        &self,
+        frame: &RgbdFrame,
+        tasks: &[Task],
+    ) -> Result<Vec<Self::Observation>, Self::Error>;
+
+    /// `group_size` answers to each task, sampled from the policy.
+    ///
+    /// # Errors
+    /// When the policy fails.
+    fn rollout(
+        &self,
+        observations: &[&Self::Observation],
+        group_size: usize,
+        seed: u64,
+    ) -> Result<Vec<Group>, Self::Error>;
+
+    /// The most probable answer to each task with its probability.
+    ///
+    /// # Errors
+    /// When the policy fails.
+    fn best(&self, observations: &[&Self::Observation]) -> Result<Vec<(Answer, f32)>, Self::Error>;
+
+    /// One step on rewarded groups. When it is skipped, the weights are as they were.
+    ///
+    /// # Errors
+    /// The typed reason why nothing was learnt.
+    fn update(
+        &mut self,
+        groups: &[Rewarded<'_, Self::Observation>],
+        config: &GrpoConfig,
+        learning_rate: f64,
+    ) -> Result<GrpoMetrics, UpdateSkip>;
+}

@@ -15,9 +15,10 @@ pub mod bag;
 pub mod folder;
 pub mod open;
 pub mod pair;
+pub mod prefetch;
 pub mod room;
 
-pub use open::open;
+pub use open::{extent, open};
 
 /// A stream of frames in recorded order.
 ///
@@ -78,7 +79,8 @@ pub struct SourceReport {
     pub color_read: u64,
     /// Depth pictures that were read.
     pub depth_read: u64,
-    /// Frames given out (pairs, or lone colour pictures where the source has no depth).
+    /// Frames given out (pairs, or lone colour pictures where the source has no depth that
+    /// can be used).
     pub frames: u64,
     /// Messages that exist but did not become part of a frame though they are sound:
     /// `no_depth_within_tolerance`, `no_color_within_tolerance`, `duplicate_stamp`, ….
@@ -94,6 +96,8 @@ pub struct SourceReport {
     pub topics: Vec<TopicReport>,
     /// First and last stamp given out.
     pub stamps_ns: Option<(i64, i64)>,
+    /// What else a person should know: what was assumed, what was not used and why.
+    pub notes: Vec<String>,
 }
 
 /// Why a source cannot be read at all.

@@ -1,1 +1,440 @@
-//! (being written)
+//! Relative 3D position: where does the target lie for an observer who stands at a marked
+//! point and looks left, right, toward the viewer or away?
+//!
+//! Two rules say what "left" and "in front" mean:
+//!
+//! * **Metric** (balanced preset, intrinsics known): the two points are put into 3D. The
+//!   direction is the 45-degree sector of the target's bearing from the observer on the
+//!   camera's ground plane (X right, Z forward), as the observer would name it.
+//! * **Pixel** (otherwise): columns of the picture decide left and right, normalised depth
+//!   decides nearer and farther, as published.
+//!
+//! Coordinates alone must not give the answer away. The balanced preset therefore fixes the
+//! offset between the two markers first, slides the pair over the picture, and collects the
+//! directions that occur *for this very offset*. It offers four of them and only then draws
+//! which is to be true, all equally likely: the offset tells nothing. Each direction's place
+//! is the one nearest to a common random point, so that the absolute place tells little.
+
+use rand::RngExt;
+
+use super::{
+    Answer, Direction, Facing, PositionRule, Preset, PreparedFrame, Question, Recipe, Skip, Task,
+    TaskKind, TaskSource,
+    regions::{Level, RegionIndex},
+    seed::{Rng, rng},
+};
+use crate::frame::Intrinsics;
+
+/// Where the target lies sideways, as the camera sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Lateral {
+    Left,
+    Same,
+    Right,
+}
+
+/// Where the target lies in depth, as the camera sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Range {
+    Nearer,
+    Same,
+    Farther,
+}
+
+/// How the observer names a place that the camera sees sideways and in depth like this;
+/// nothing when both are the same.
+///
+/// ```
+/// use spatial_ssrl::task::{Direction, Facing, position::{Lateral, Range, direction}};
+/// let named = direction(Facing::Left, Lateral::Left, Range::Farther);
+/// assert_eq!(named, Some(Direction::RightFront));
+/// ```
+pub fn direction(facing: Facing, lateral: Lateral, range: Range) -> Option<Direction> {
+    let right = match lateral {
+        Lateral::Left => -1.0,
+        Lateral::Same => 0.0,
+        Lateral::Right => 1.0,
+    };
+    let forward = match range {
+        Range::Nearer => -1.0,
+        Range::Same => 0.0,
+        Range::Farther => 1.0,
+    };
+    sector(right, forward).map(|camera| turned(camera, facing))
+}
+
+/// The sector of a bearing in the camera's frame (`right`, `forward` in any one unit), from
+/// [`Direction::Front`] = the way the camera looks; nothing at one and the same place.
+pub fn sector(right: f32, forward: f32) -> Option<Direction> {
+    if (right == 0.0 && forward == 0.0) || !right.is_finite() || !forward.is_finite() {
+        return None;
+    }
+    let eighth = (right.atan2(forward).to_degrees() / 45.0).round().rem_euclid(8.0);
+    Direction::ALL.get(eighth as usize % 8).copied()
+}
+
+/// A direction of the camera's frame as an observer names it who looks that way.
+pub fn turned(camera: Direction, facing: Facing) -> Direction {
+    let heading = match facing {
+        Facing::AwayFromViewer => 0,
+        Facing::Right => 2,
+        Facing::TowardViewer => 4,
+        Facing::Left => 6,
+    };
+    Direction::ALL[(camera as usize + 8 - heading) % 8]
+}
+
+/// Bearings this near to the middle of a sector count, degrees; sectors end at 22.5.
+const CORE_DEGREES: f32 = 14.0;
+/// A direction that is not sideways needs at least this log ratio of depths …
+const LEAST_LOG_RATIO: f32 = 0.12;
+/// … and a sideways one at most this.
+const SAME_LOG_RATIO: f32 = 0.035;
+/// Two points nearer to each other on the ground than this are one place, metres.
+const LEAST_DISTANCE_M: f32 = 0.1;
+/// How many standard deviations of the sensor a bearing must withstand.
+const NOISE_SIGMAS: f32 = 3.0;
+/// Offsets that are tried before a frame is given up.
+const OFFSETS: usize = 40;
+/// Random places to which each offset's pair is put.
+const ANCHORS: usize = 320;
+/// Markers are at least this part of the shorter side apart.
+const MIN_DISTANCE: f32 = 0.1;
+/// Published: pairs tried at random.
+const PUBLISHED_DRAWS: usize = 400;
+/// Published: difference of normalised depth that is "nearer" or "farther".
+const DEPTH_STEP: f32 = 0.25;
+/// Below this difference of normalised depth two points are at the same depth.
+const SAME_DEPTH: f32 = 0.05;
+
+/// Makes relative position tasks.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Position {
+    preset: Preset,
+}
+
+/// Grid cells of observer and target.
+#[derive(Clone, Copy, Debug)]
+struct Pair {
+    observer: (usize, usize),
+    target: (usize, usize),
+}
+
+impl Position {
+    /// A source with the rules of `preset`.
+    pub fn new(preset: Preset) -> Self {
+        Position { preset }
+    }
+}
+
+impl TaskSource for Position {
+    fn kind(&self) -> TaskKind {
+        TaskKind::Position
+    }
+
+    fn make(&self, frame: &PreparedFrame<'_>, seed: u64) -> Result<Task, Skip> {
+        let index = frame.regions()?;
+        let mut rng = rng(seed);
+        let intrinsics = frame.frame().intrinsics;
+        let metric = match self.preset {
+            Preset::Balanced => intrinsics,
+            Preset::Published => None,
+        };
+        let facing = self.facing(&mut rng);
+        let (pair, mut offered, truth) = match (self.preset, metric) {
+            (Preset::Published, _) => published(index, &mut rng)?,
+            (_, Some(camera)) => balanced(index, &mut rng, &Metric::new(index, &camera))?,
+            (_, None) => balanced(index, &mut rng, &Columns::new(index))?,
+        };
+        for i in (1..offered.len()).rev() {
+            offered.swap(i, rng.random_range(0..=i));
+        }
+        let right = offered.iter().position(|option| *option == truth).unwrap_or(0);
+        Ok(Task {
+            kind: TaskKind::Position,
+            frame_id: frame.frame().id,
+            stamp_ns: frame.frame().stamp_ns,
+            picture_size: index.picture_size(),
+            seed,
+            preset: self.preset,
+            question: Question::RelativePosition {
+                observer: index.pixel(pair.observer.0, pair.observer.1),
+                target: index.pixel(pair.target.0, pair.target.1),
+                facing,
+                options: offered.map(|camera| turned(camera, facing)),
+                rule: if metric.is_some() { PositionRule::Metric } else { PositionRule::Pixel },
+                intrinsics: metric,
+            },
+            answer: Answer::Choice(right as u8),
+            recipe: Recipe::Whole,
+        })
+    }
+}
+
+impl Position {
+    fn facing(&self, rng: &mut Rng) -> Facing {
+        let at = rng.random_range(0..100);
+        match self.preset {
+            Preset::Balanced => Facing::ALL[at % 4],
+            // Published odds: 30, 30, 30, 10 %.
+            Preset::Published => Facing::ALL[(at / 30).min(3)],
+        }
+    }
+}
+
+/// Says in which direction of the camera's frame a target lies, or that it is too close to
+/// call.
+trait Rule {
+    /// `observer_m` and `target_m` are the depths at two cells of the index.
+    fn name(&self, pair: Pair, observer_m: f32, target_m: f32) -> Option<Direction>;
+    /// Whether these directions, clockwise, may be offered together. At least this many must
+    /// occur for one offset.
+    fn enough(&self) -> usize;
+}
+
+/// Bearings of 3D points.
+struct Metric<'a> {
+    index: &'a RegionIndex,
+    camera: &'a Intrinsics,
+}
+
+impl<'a> Metric<'a> {
+    fn new(index: &'a RegionIndex, camera: &'a Intrinsics) -> Self {
+        Metric { index, camera }
+    }
+
+    fn ray(&self, (row, col): (usize, usize)) -> f32 {
+        ((f64::from(self.index.pixel(row, col).x) - self.camera.cx) / self.camera.fx) as f32
+    }
+}
+
+impl Rule for Metric<'_> {
+    fn name(&self, pair: Pair, observer_m: f32, target_m: f32) -> Option<Direction> {
+        let (ray_o, ray_t) = (self.ray(pair.observer), self.ray(pair.target));
+        let bearing = |observer_m: f32, target_m: f32| {
+            let (right, forward) = (ray_t * target_m - ray_o * observer_m, target_m - observer_m);
+            (right, forward, right.atan2(forward).to_degrees())
+        };
+        let (right, forward, degrees) = bearing(observer_m, target_m);
+        if right.hypot(forward) < LEAST_DISTANCE_M {
+            return None;
+        }
+        let named = sector(right, forward)?;
+        let middle = 45.0 * named as usize as f32;
+        let off = |degrees: f32| ((degrees - middle + 540.0).rem_euclid(360.0) - 180.0).abs();
+        if off(degrees) > CORE_DEGREES {
+            return None;
+        }
+        // What the sensor may have got wrong must not reach the next sector.
+        let sigma = |z_m: f32| NOISE_SIGMAS * self.index.sensor().sigma_m(z_m);
+        let (so, st) = (sigma(observer_m), sigma(target_m));
+        for (o, t) in [(observer_m + so, target_m - st), (observer_m - so, target_m + st)] {
+            if off(bearing(o, t).2) > 22.5 {
+                return None;
+            }
+        }
+        let log_ratio = (target_m / observer_m).ln().abs();
+        let sideways = matches!(named, Direction::Left | Direction::Right);
+        let clear = if sideways { log_ratio <= SAME_LOG_RATIO } else { log_ratio >= LEAST_LOG_RATIO };
+        clear.then_some(named)
+    }
+
+    fn enough(&self) -> usize {
+        4
+    }
+}
+
+/// Columns of the picture and normalised depth.
+struct Columns<'a> {
+    index: &'a RegionIndex,
+}
+
+impl<'a> Columns<'a> {
+    fn new(index: &'a RegionIndex) -> Self {
+        Columns { index }
+    }
+
+    fn lateral(&self, pair: Pair) -> Lateral {
+        let (width, height) = self.index.picture_size();
+        let least = width.min(height) / 8;
+        let x = |(row, col): (usize, usize)| self.index.pixel(row, col).x;
+        let (observer, target) = (x(pair.observer), x(pair.target));
+        if observer.abs_diff(target) < least {
+            Lateral::Same
+        } else if target < observer {
+            Lateral::Left
+        } else {
+            Lateral::Right
+        }
+    }
+
+    fn range(&self, observer_m: f32, target_m: f32) -> Option<Range> {
+        let step = self.index.normalised(target_m) - self.index.normalised(observer_m);
+        let noise_m = NOISE_SIGMAS
+            * (self.index.sensor().sigma_m(observer_m) + self.index.sensor().sigma_m(target_m));
+        if step.abs() <= SAME_DEPTH {
+            Some(Range::Same)
+        } else if step.abs() < DEPTH_STEP || (target_m - observer_m).abs() < noise_m {
+            None
+        } else if step > 0.0 {
+            Some(Range::Farther)
+        } else {
+            Some(Range::Nearer)
+        }
+    }
+}
+
+impl Rule for Columns<'_> {
+    fn name(&self, pair: Pair, observer_m: f32, target_m: f32) -> Option<Direction> {
+        let range = self.range(observer_m, target_m)?;
+        direction(Facing::AwayFromViewer, self.lateral(pair), range)
+    }
+
+    /// Columns fix left and right: only nearer, the same and farther are left to tell apart.
+    fn enough(&self) -> usize {
+        3
+    }
+}
+
+/// Observer and target, the four offered directions and the true one, all in the camera's
+/// frame.
+type Chosen = (Pair, [Direction; 4], Direction);
+
+fn balanced(index: &RegionIndex, rng: &mut Rng, rule: &impl Rule) -> Result<Chosen, Skip> {
+    for at in 0..2 {
+        let level = index.level(at);
+        if level.even_rows() == 0 {
+            continue;
+        }
+        for _ in 0..OFFSETS / (at + 1) {
+            let Some(offset) = offset(index, rng) else { continue };
+            let found = occurring(index, level, offset, rule, rng);
+            if let Some(chosen) = choose(&found, rule.enough(), rng) {
+                return Ok(chosen);
+            }
+        }
+    }
+    Err(Skip::NoBalancedRegions)
+}
+
+/// A random offset in grid rows and columns, not too short.
+fn offset(index: &RegionIndex, rng: &mut Rng) -> Option<(i32, i32)> {
+    let (width, height) = index.picture_size();
+    let cells = |part: f32| (part * width.min(height) as f32 / index.stride_px() as f32) as i32;
+    let (across, along) = (cells(0.6), cells(0.3));
+    let offset = (rng.random_range(-along..=along), rng.random_range(-across..=across));
+    let least = cells(MIN_DISTANCE);
+    (offset.0.abs().max(offset.1.abs()) >= least).then_some(offset)
+}
+
+/// For each direction the pair, of those put to random places, that is nearest to a common
+/// random point.
+fn occurring(
+    index: &RegionIndex,
+    level: &Level,
+    (rows_on, cols_on): (i32, i32),
+    rule: &impl Rule,
+    rng: &mut Rng,
+) -> [Option<Pair>; 8] {
+    let (cols, rows) = index.grid_size();
+    let within = |length: usize, by: i32| {
+        let (low, high) = ((-by).max(0), length as i32 - by.max(0));
+        (low < high).then_some(low..high)
+    };
+    let mut found: [Option<Pair>; 8] = [None; 8];
+    let mut nearest = [i32::MAX; 8];
+    let (Some(rows), Some(cols)) = (within(rows, rows_on), within(cols, cols_on)) else {
+        return found;
+    };
+    let centre = (rng.random_range(rows.clone()), rng.random_range(cols.clone()));
+    for _ in 0..ANCHORS {
+        let (row, col) = (rng.random_range(rows.clone()), rng.random_range(cols.clone()));
+        let observer = (row as usize, col as usize);
+        let target = ((row + rows_on) as usize, (col + cols_on) as usize);
+        let observer_m = level.depth_m(observer.0, observer.1);
+        let target_m = level.depth_m(target.0, target.1);
+        if !(observer_m > 0.0 && target_m > 0.0) {
+            continue;
+        }
+        let pair = Pair { observer, target };
+        let away = (row - centre.0).pow(2) + (col - centre.1).pow(2);
+        if let Some(named) = rule.name(pair, observer_m, target_m)
+            && away < nearest[named as usize]
+        {
+            nearest[named as usize] = away;
+            found[named as usize] = Some(pair);
+        }
+    }
+    found
+}
+
+/// Four directions to offer and a true one among those that occur.
+fn choose(found: &[Option<Pair>; 8], enough: usize, rng: &mut Rng) -> Option<Chosen> {
+    let mut occurring: heapless::Vec<Direction, 8> =
+        Direction::ALL.into_iter().filter(|&d| found[d as usize].is_some()).collect();
+    if occurring.len() < enough {
+        return None;
+    }
+    for i in (1..occurring.len()).rev() {
+        occurring.swap(i, rng.random_range(0..=i));
+    }
+    occurring.truncate(4);
+    let truth = occurring[rng.random_range(0..occurring.len())];
+    let pair = found[truth as usize]?;
+    // Where fewer than four can occur, another direction fills the place.
+    while occurring.len() < 4 {
+        let filler = Direction::ALL[rng.random_range(0..8)];
+        if !occurring.contains(&filler) {
+            let _ = occurring.push(filler);
+        }
+    }
+    let offered = occurring.into_array().ok()?;
+    Some((pair, offered, truth))
+}
+
+/// A random pair of one of the published kinds: same depth, same column, diagonal.
+fn published(index: &RegionIndex, rng: &mut Rng) -> Result<Chosen, Skip> {
+    use Direction::{
+        Back, Front, Left, LeftBack, LeftFront, Right, RightBack, RightFront,
+    };
+    let rule = Columns::new(index);
+    let (cols, rows) = index.grid_size();
+    let (width, height) = index.picture_size();
+    let least = MIN_DISTANCE * width.min(height) as f32;
+    let kind = rng.random_range(0..3);
+    for at in 0..2 {
+        let level = index.level(at);
+        for _ in 0..PUBLISHED_DRAWS {
+            let mut cell = || (rng.random_range(0..rows), rng.random_range(0..cols));
+            let pair = Pair { observer: cell(), target: cell() };
+            let depth = |(row, col)| level.depth_m(row, col);
+            let (observer_m, target_m) = (depth(pair.observer), depth(pair.target));
+            if !(observer_m > 0.0 && target_m > 0.0) {
+                continue;
+            }
+            let [o, t] = [pair.observer, pair.target].map(|(row, col)| index.pixel(row, col));
+            let apart = (o.x.abs_diff(t.x) as f32).hypot(o.y.abs_diff(t.y) as f32);
+            if apart < least {
+                continue;
+            }
+            let level_rows = o.y.abs_diff(t.y) * 480 < 30 * height;
+            let Some(range) = rule.range(observer_m, target_m) else { continue };
+            let offered = match (kind, rule.lateral(pair), range) {
+                (0, Lateral::Left | Lateral::Right, Range::Same) if level_rows => {
+                    [Front, Right, Back, Left]
+                }
+                (1, Lateral::Same, Range::Nearer | Range::Farther) => [Front, Right, Back, Left],
+                (2, Lateral::Left | Lateral::Right, Range::Nearer | Range::Farther) => {
+                    [RightFront, RightBack, LeftBack, LeftFront]
+                }
+                _ => continue,
+            };
+            if let Some(truth) = rule.name(pair, observer_m, target_m) {
+                return Ok((pair, offered, truth));
+            }
+        }
+    }
+    Err(Skip::NoRegions)
+}

@@ -1,0 +1,436 @@
+//! The learner: frames in, tasks remembered, and step by step a better policy.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use rand::RngExt;
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    memory::{Memory, Reservoir},
+    view::{ViewConfig, view},
+};
+use crate::{
+    frame::{RgbdFrame, SensorModel},
+    grpo::{GrpoConfig, GrpoMetrics, StepGuard, UpdateSkip, advantages, group_signal},
+    policy::{Group, Policy, Rewarded},
+    reward::score_answer,
+    tally::Tally,
+    task::{PreparedFrame, TaskKind, TaskSet, seed},
+};
+
+/// How the learner learns.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LearnConfig {
+    /// Update steps of a run.
+    pub steps: u64,
+    /// The most views of a frame; the first is the frame itself.
+    pub views: u64,
+    /// At most this many views are encoded in a run: of a long recording, frames are taken
+    /// at even intervals, and a frame of a short one gets more views.
+    pub max_views: u64,
+    /// Tasks made of each view, by kind; 0.5 is one task on every other view.
+    pub tasks_per_view: BTreeMap<String, f64>,
+    /// Tasks of each kind that are remembered.
+    pub memory_per_kind: usize,
+    /// Tasks of each kind in a step.
+    pub tasks_per_step: usize,
+    /// How often tasks whose answers were all equally right are drawn anew in a step.
+    pub redraws: usize,
+    /// The highest learning rate; it rises over the first tenth of the steps and then falls
+    /// to nothing along a cosine.
+    pub learning_rate: f64,
+    /// How views differ from their frame.
+    pub view: ViewConfig,
+}
+
+impl Default for LearnConfig {
+    fn default() -> Self {
+        let per_view = [("reorder", 1.0), ("flip", 0.5), ("inpaint", 0.5), ("depth", 10.0), ("position", 10.0)];
+        LearnConfig {
+            steps: 600,
+            views: 24,
+            max_views: 900,
+            tasks_per_view: per_view.map(|(kind, n)| (kind.to_owned(), n)).into(),
+            memory_per_kind: 12_000,
+            tasks_per_step: 24,
+            redraws: 1,
+            learning_rate: 4e-3,
+            view: ViewConfig::default(),
+        }
+    }
+}
+
+/// What became of offered frames and tasks, and where the time went.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Counts {
+    /// Tasks made, by kind.
+    pub tasks: Tally,
+    /// Tasks not made, by `kind/reason`.
+    pub skipped: Tally,
+    /// Time spent making tasks and views, summed over threads.
+    pub build_tasks: Duration,
+    /// Time spent encoding, summed over threads.
+    pub encode: Duration,
+}
+
+impl Counts {
+    /// Adds all of `other`.
+    pub fn merge(&mut self, other: &Counts) {
+        self.tasks.merge(&other.tasks);
+        self.skipped.merge(&other.skipped);
+        self.build_tasks += other.build_tasks;
+        self.encode += other.encode;
+    }
+}
+
+/// Makes tasks from frames and lets a policy observe them.
+pub struct Maker<'a> {
+    /// Which tasks are made.
+    pub tasks: &'a TaskSet,
+    /// The noise of the depth camera.
+    pub sensor: SensorModel,
+    /// Seed of the run.
+    pub run_seed: u64,
+}
+
+impl Maker<'_> {
+    /// Tasks of one frame (already a view), `per_kind` of each kind, as `policy` observes
+    /// them. Frames without usable depth make the kinds that need none.
+    ///
+    /// # Errors
+    /// When the policy cannot observe a task.
+    pub fn make<P: Policy>(
+        &self,
+        policy: &P,
+        frame: &RgbdFrame,
+        per_kind: impl Fn(&TaskKind) -> u64,
+    ) -> Result<(Vec<Memory<P::Observation>>, Counts), P::Error> {
+        let mut counts = Counts::default();
+        let started = Instant::now();
+        let prepared = PreparedFrame::new(frame, self.sensor);
+        let mut tasks = Vec::new();
+        for kind in self.tasks.kinds() {
+            for number in 0..per_kind(&kind) {
+                match self.tasks.make(&prepared, &kind, self.run_seed, number) {
+                    Ok(task) => tasks.push(task),
+                    Err(skip) => {
+                        counts.skipped.add(&format!("{kind}/{}", skip.name()));
+                    }
+                }
+            }
+            let made = tasks.iter().filter(|task| task.kind == kind).count();
+            counts.tasks.add_n(kind.name(), made as u64);
+        }
+        counts.build_tasks = started.elapsed();
+        let started = Instant::now();
+        let observations = policy.observe(frame, &tasks)?;
+        counts.encode = started.elapsed();
+        let memories = tasks.into_iter().zip(observations).map(|(task, observation)| Memory {
+            kind: task.kind,
+            frame_id: task.frame_id,
+            stamp_ns: task.stamp_ns,
+            answer: task.answer,
+            observation,
+        });
+        Ok((memories.collect(), counts))
+    }
+}
+
+/// One update, or why there was none.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// What was measured.
+    pub metrics: GrpoMetrics,
+    /// Why the weights stayed as they were.
+    pub skipped: Option<UpdateSkip>,
+}
+
+/// Adapts a policy to the frames that it is offered.
+pub struct Learner<P: Policy> {
+    policy: P,
+    tasks: TaskSet,
+    sensor: SensorModel,
+    config: LearnConfig,
+    grpo: GrpoConfig,
+    run_seed: u64,
+    memory: Reservoir<P::Observation>,
+    counts: Counts,
+    guard: StepGuard,
+    steps: u64,
+    tokens: u64,
+    rollout_time: Duration,
+    update_time: Duration,
+}
+
+impl<P: Policy + Sync> Learner<P> {
+    /// A learner that has seen nothing yet.
+    pub fn new(
+        policy: P,
+        tasks: TaskSet,
+        sensor: SensorModel,
+        config: LearnConfig,
+        grpo: GrpoConfig,
+        run_seed: u64,
+    ) -> Self {
+        Learner {
+            memory: Reservoir::new(config.memory_per_kind, run_seed),
+            policy,
+            tasks,
+            sensor,
+            config,
+            grpo,
+            run_seed,
+            counts: Counts::default(),
+            guard: StepGuard::default(),
+            steps: 0,
+            tokens: 0,
+            rollout_time: Duration::ZERO,
+            update_time: Duration::ZERO,
+        }
+    }
+
+    /// Makes tasks from a frame and remembers them.
+    ///
+    /// # Errors
+    /// When the policy cannot observe a task.
+    pub fn offer_frame(&mut self, frame: &RgbdFrame) -> Result<(), P::Error> {
+        self.offer_frames(std::slice::from_ref(frame))
+    }
+
+    /// As [`Learner::offer_frame`] for several frames at once, on all threads of the
+    /// current rayon pool. What is remembered does not depend on their number.
+    ///
+    /// # Errors
+    /// When the policy cannot observe a task.
+    pub fn offer_frames(&mut self, frames: &[RgbdFrame]) -> Result<(), P::Error>
+    where
+        P::Error: Send,
+    {
+        let maker = Maker { tasks: &self.tasks, sensor: self.sensor, run_seed: self.run_seed };
+        let per_view = |kind: &TaskKind, view: u64| {
+            let rate = self.config.tasks_per_view.get(kind.name()).copied().unwrap_or(1.0);
+            // Rounded up along the views of a frame, so that a fraction skips some of them.
+            let until = |views: u64| (views as f64 * rate.clamp(0.0, 1e4)).ceil() as u64;
+            until(view + 1) - until(view)
+        };
+        let views: Vec<(&RgbdFrame, u64)> = frames
+            .iter()
+            .flat_map(|frame| (0..self.config.views).map(move |number| (frame, number)))
+            .collect();
+        let made: Vec<_> = views
+            .into_par_iter()
+            .map(|(frame, number)| {
+                let started = Instant::now();
+                match view(frame, &self.config.view, self.run_seed, number) {
+                    Ok(view) => {
+                        let viewed = started.elapsed();
+                        let (memories, mut counts) = maker.make(&self.policy, &view, |kind| per_view(kind, number))?;
+                        counts.build_tasks += viewed;
+                        Ok((memories, counts))
+                    }
+                    Err(error) => {
+                        tracing::debug!("frame {:?} has no view {number}: {error}", frame.id);
+                        let mut counts = Counts::default();
+                        counts.skipped.add("view");
+                        Ok((Vec::new(), counts))
+                    }
+                }
+            })
+            .collect::<Result<_, P::Error>>()?;
+        for (memories, counts) in made {
+            self.counts.merge(&counts);
+            memories.into_iter().for_each(|memory| {
+                self.memory.offer(memory);
+            });
+        }
+        Ok(())
+    }
+
+    /// One GRPO update on tasks drawn evenly from the kinds that are remembered.
+    ///
+    /// # Errors
+    /// When the policy cannot answer. A skipped update is not an error: it is in the step.
+    pub fn step(&mut self) -> Result<Step, P::Error> {
+        let number = self.steps;
+        self.steps += 1;
+        let learning_rate = self.learning_rate(number);
+        let mut metrics = GrpoMetrics { step: number, learning_rate, ..Default::default() };
+
+        let started = Instant::now();
+        let step_seed = seed::mix(seed::mix(self.run_seed, 0x57e9), number);
+        let (teaching, asked) = rollouts(
+            &self.policy,
+            &self.memory,
+            &self.config,
+            &self.grpo,
+            step_seed,
+            &mut metrics,
+        )?;
+        let rollout = started.elapsed();
+        self.rollout_time += rollout;
+
+        let started = Instant::now();
+        let rewarded: Vec<Rewarded<'_, P::Observation>> = teaching
+            .iter()
+            .map(|teaching| Rewarded {
+                observation: &teaching.memory.observation,
+                group: &teaching.group,
+                advantages: teaching.advantages.clone(),
+            })
+            .collect();
+        let updated = match rewarded.is_empty() {
+            true => Err(UpdateSkip::NoSpread),
+            false => self.policy.update(&rewarded, &self.grpo, learning_rate),
+        };
+        let update = started.elapsed();
+        self.update_time += update;
+
+        self.tokens += asked;
+        let skipped = match updated {
+            Ok(updated) => {
+                metrics = GrpoMetrics {
+                    step: number,
+                    reward: metrics.reward,
+                    reward_std: metrics.reward_std,
+                    frac_reward_zero_std: metrics.frac_reward_zero_std,
+                    named: metrics.named,
+                    ..updated
+                };
+                let _ = self.guard.admit(Ok(()));
+                None
+            }
+            Err(skip) => {
+                self.guard.skip(&skip);
+                Some(skip)
+            }
+        };
+        metrics.num_tokens = self.tokens;
+        metrics.set_seconds("rollout", rollout.as_secs_f64());
+        metrics.set_seconds("update", update.as_secs_f64());
+        Ok(Step { metrics, skipped })
+    }
+
+    /// Linear warm-up over a tenth of the run, then a cosine to nothing.
+    fn learning_rate(&self, step: u64) -> f64 {
+        let progress = (step as f64 + 1.0) / self.config.steps.max(1) as f64;
+        let shape = if progress < 0.1 {
+            progress / 0.1
+        } else {
+            0.5 * (1.0 + (std::f64::consts::PI * ((progress - 0.1) / 0.9).min(1.0)).cos())
+        };
+        self.config.learning_rate * shape.max(1e-3)
+    }
+
+    /// The policy as it is now.
+    pub fn policy(&self) -> &P {
+        &self.policy
+    }
+
+    /// The policy, when learning is over.
+    pub fn into_policy(self) -> P {
+        self.policy
+    }
+
+    /// The policy, to be calibrated before the first step.
+    pub fn policy_mut(&mut self) -> &mut P {
+        &mut self.policy
+    }
+
+    /// What is remembered.
+    pub fn memory(&self) -> &Reservoir<P::Observation> {
+        &self.memory
+    }
+
+    /// Tasks made and skipped so far.
+    pub fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// Updates applied and skipped so far.
+    pub fn guard(&self) -> &StepGuard {
+        &self.guard
+    }
+
+    /// Time spent in rollouts and in updates.
+    pub fn times(&self) -> (Duration, Duration) {
+        (self.rollout_time, self.update_time)
+    }
+}
+
+/// A task whose group of answers teaches something.
+struct Teaching<'m, O> {
+    memory: &'m Memory<O>,
+    group: Group,
+    advantages: Vec<f64>,
+}
+
+/// Draws tasks of each kind, lets the policy answer them, and keeps the groups whose
+/// answers differ in reward. Also gives the number of answers.
+fn rollouts<'m, P: Policy>(
+    policy: &P,
+    memory: &'m Reservoir<P::Observation>,
+    config: &LearnConfig,
+    grpo: &GrpoConfig,
+    step_seed: u64,
+    metrics: &mut GrpoMetrics,
+) -> Result<(Vec<Teaching<'m, P::Observation>>, u64), P::Error> {
+    let mut rng = seed::rng(step_seed);
+    let mut teaching = Vec::new();
+    let mut rewards = Vec::new();
+    let mut wanted: BTreeMap<&TaskKind, usize> =
+        memory.kinds().map(|kind| (kind, config.tasks_per_step)).collect();
+    let mut accuracy: BTreeMap<&TaskKind, (f64, f64)> = BTreeMap::new();
+    for round in 0..=config.redraws {
+        let mut drawn = Vec::new();
+        for (kind, wanted) in &wanted {
+            let kept = memory.of(kind);
+            drawn.extend((0..*wanted).map(|_| &kept[rng.random_range(0..kept.len())]));
+        }
+        if drawn.is_empty() {
+            break;
+        }
+        let observations: Vec<_> = drawn.iter().map(|memory| &memory.observation).collect();
+        let seed = seed::mix(step_seed, round as u64 + 1);
+        let groups = policy.rollout(&observations, grpo.group_size, seed)?;
+        for (memory, group) in drawn.into_iter().zip(groups) {
+            let reward: Vec<f64> = group
+                .answers
+                .iter()
+                .map(|answer| score_answer(answer, &memory.answer).accuracy)
+                .collect();
+            let (right, all) = accuracy.entry(&memory.kind).or_default();
+            *right += reward.iter().sum::<f64>();
+            *all += reward.len() as f64;
+            rewards.extend_from_slice(&reward);
+            let teaches = group_signal(&reward).is_ok_and(|signal| signal.teaches());
+            if !teaches {
+                continue;
+            }
+            let advantages = advantages(
+                &reward,
+                reward.len(),
+                grpo.advantage,
+                grpo.advantage_eps,
+            );
+            if let Ok(advantages) = advantages {
+                if let Some(wanted) = wanted.get_mut(&memory.kind) {
+                    *wanted = wanted.saturating_sub(1);
+                }
+                teaching.push(Teaching { memory, group, advantages });
+            }
+        }
+    }
+    for (kind, (right, all)) in accuracy {
+        metrics.set_accuracy(kind.name(), right / all.max(1.0));
+    }
+    // Group sizes are checked by the configuration, so this cannot fail; if it did,
+    // only the log would lack these figures.
+    let _ = metrics.set_rewards(&rewards, &rewards, grpo.group_size);
+    Ok((teaching, rewards.len() as u64))
+}
+

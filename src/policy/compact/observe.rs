@@ -1,0 +1,345 @@
+//! From a task and its frame to what the compact policy keeps of them: features along the
+//! borders of patches, around a hole, and at marked points. Encoded features, never
+//! pictures, go into the replay memory.
+
+use std::{collections::HashMap, sync::Arc};
+
+use half::f16;
+use image::RgbImage;
+use ndarray::{Array3, Axis};
+
+use super::encoder::{Encoder, EncoderError, Maps, Size};
+use crate::{
+    frame::{FrameId, RgbdFrame},
+    task::{
+        Pixel, Question, Rect, Task, TaskKind,
+        piece::{Piece, RenderError, Scratch},
+    },
+};
+
+/// Left, right, top, bottom.
+pub const SIDES: usize = 4;
+
+/// What is kept of one patch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PatchFeatures {
+    /// `[side, place, channel]`: features just inside each border, from top to bottom and
+    /// from left to right.
+    pub borders: Vec<f16>,
+    /// `[channel]`: the mean of the context output over the patch.
+    pub context: Vec<f16>,
+}
+
+/// What is kept of a picture with a hole: the features just outside each side of the hole.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RingFeatures {
+    /// `[side, place, channel]`.
+    pub borders: Vec<f16>,
+    /// Whether the picture goes on beyond that side.
+    pub open: [bool; SIDES],
+}
+
+/// What the policy looks at, by form of question.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Evidence {
+    /// The shown patches in order; `None` for a white one.
+    Patches(Vec<Option<Arc<PatchFeatures>>>),
+    /// Around the hole, and the options from A.
+    Hole {
+        /// Around the hole.
+        ring: RingFeatures,
+        /// The options.
+        options: Vec<Arc<PatchFeatures>>,
+    },
+    /// `[channel]` at each marked point: point outputs, context around, context of the
+    /// whole picture, column and row in -1..1.
+    Points(Vec<Vec<f16>>),
+}
+
+/// One task as the compact policy remembers it: what is asked and what is seen. The answer
+/// is not here.
+#[derive(Clone, Debug)]
+pub struct Observation {
+    /// Width and height of the frame in pixels.
+    pub picture_size: (u32, u32),
+    /// What is asked.
+    pub question: Question,
+    /// What is seen.
+    pub evidence: Evidence,
+}
+
+impl Observation {
+    /// Bytes held by the features, shared ones counted in full.
+    pub fn feature_bytes(&self) -> usize {
+        let patch = |patch: &PatchFeatures| 2 * (patch.borders.len() + patch.context.len());
+        match &self.evidence {
+            Evidence::Patches(patches) => patches.iter().flatten().map(|p| patch(p)).sum(),
+            Evidence::Hole { ring, options } => {
+                2 * ring.borders.len() + options.iter().map(|p| patch(p)).sum::<usize>()
+            }
+            Evidence::Points(points) => points.iter().map(|point| 2 * point.len()).sum(),
+        }
+    }
+}
+
+/// Why a task cannot be observed.
+#[derive(Debug, thiserror::Error)]
+pub enum ObserveError {
+    /// The encoder failed.
+    #[error(transparent)]
+    Encoder(#[from] EncoderError),
+    /// A piece of the task does not lie in the frame.
+    #[error(transparent)]
+    Render(#[from] RenderError),
+    /// The task shows other pieces than its question needs.
+    #[error("task of kind {kind} shows {got} pieces where its question needs {needed}")]
+    Pieces {
+        /// Its kind.
+        kind: TaskKind,
+        /// Pieces shown.
+        got: usize,
+        /// Pieces needed.
+        needed: usize,
+    },
+    /// The task was made from another frame.
+    #[error("a task of frame {task:?} was given with frame {frame:?}")]
+    Frame {
+        /// The task's frame.
+        task: FrameId,
+        /// The given frame.
+        frame: FrameId,
+    },
+}
+
+/// Encodes the tasks of one frame, each distinct piece once.
+pub struct Observer<'a> {
+    encoder: &'a Encoder,
+    frame: &'a RgbdFrame,
+    scratch: Scratch,
+    patches: HashMap<Piece, Arc<PatchFeatures>>,
+    wholes: HashMap<Piece, Arc<Maps>>,
+}
+
+impl<'a> Observer<'a> {
+    /// Starts on a frame.
+    pub fn new(encoder: &'a Encoder, frame: &'a RgbdFrame) -> Self {
+        Observer {
+            encoder,
+            frame,
+            scratch: Scratch::default(),
+            patches: HashMap::new(),
+            wholes: HashMap::new(),
+        }
+    }
+
+    /// How many pictures have been encoded so far.
+    pub fn encoded(&self) -> usize {
+        self.patches.len() + self.wholes.len()
+    }
+
+    /// What the policy keeps of `task`.
+    ///
+    /// # Errors
+    /// [`ObserveError`] when the task does not fit the frame or the encoder fails.
+    pub fn observe(&mut self, task: &Task) -> Result<Observation, ObserveError> {
+        if task.frame_id != self.frame.id {
+            return Err(ObserveError::Frame { task: task.frame_id, frame: self.frame.id });
+        }
+        let pieces = task.pieces();
+        let need = |needed: usize| {
+            let got = pieces.len();
+            let kind = task.kind.clone();
+            (got == needed).then_some(()).ok_or(ObserveError::Pieces { kind, got, needed })
+        };
+        let evidence = match &task.question {
+            Question::Arrange { rows, cols, .. } | Question::FindFlip { rows, cols } => {
+                need(usize::from(*rows) * usize::from(*cols))?;
+                let patches = pieces.iter().map(|piece| match piece {
+                    Piece::White => Ok(None),
+                    piece => self.patch(piece).map(Some),
+                });
+                Evidence::Patches(patches.collect::<Result<_, _>>()?)
+            }
+            Question::FillHole { hole, options } => {
+                need(1 + usize::from(*options))?;
+                let maps = self.whole(&pieces[0])?;
+                let ring = self.ring(&maps, *hole);
+                let options = pieces[1..].iter().map(|piece| self.patch(piece));
+                Evidence::Hole { ring, options: options.collect::<Result<_, _>>()? }
+            }
+            Question::OrderPoints { points } => {
+                need(1)?;
+                let maps = self.whole(&pieces[0])?;
+                Evidence::Points(points.iter().map(|&point| self.point(&maps, point)).collect())
+            }
+            Question::RelativePosition { observer, target, .. } => {
+                need(1)?;
+                let maps = self.whole(&pieces[0])?;
+                Evidence::Points(vec![self.point(&maps, *observer), self.point(&maps, *target)])
+            }
+        };
+        Ok(Observation {
+            picture_size: task.picture_size,
+            question: task.question.clone(),
+            evidence,
+        })
+    }
+
+    /// Encodes a piece at the size that suits its shape.
+    fn encode(&mut self, piece: &Piece, [width, height]: Size) -> Result<Maps, ObserveError> {
+        let picture: RgbImage = piece.render(self.frame, width, height, &mut self.scratch)?;
+        Ok(self.encoder.encode(&picture)?)
+    }
+
+    fn whole(&mut self, piece: &Piece) -> Result<Arc<Maps>, ObserveError> {
+        if let Some(known) = self.wholes.get(piece) {
+            return Ok(known.clone());
+        }
+        let maps = Arc::new(self.encode(piece, self.encoder.config().whole_size)?);
+        self.wholes.insert(*piece, maps.clone());
+        Ok(maps)
+    }
+
+    fn patch(&mut self, piece: &Piece) -> Result<Arc<PatchFeatures>, ObserveError> {
+        if let Some(known) = self.patches.get(piece) {
+            return Ok(known.clone());
+        }
+        let (width, height) = piece.native_size((self.frame.width(), self.frame.height()));
+        let config = self.encoder.config();
+        let size = if width > 2 * height {
+            config.wide_size
+        } else if height > 2 * width {
+            config.tall_size
+        } else {
+            config.square_size
+        };
+        let maps = self.encode(piece, size)?;
+        let features = Arc::new(PatchFeatures {
+            borders: self.inner_borders(&maps),
+            context: halves(mean(&maps.0[self.encoder.context_output()])),
+        });
+        self.patches.insert(*piece, features.clone());
+        Ok(features)
+    }
+
+    /// `[side, place, channel]` just inside the borders of the whole map.
+    fn inner_borders(&self, maps: &Maps) -> Vec<f16> {
+        self.borders(maps, |rows, cols, side, t| {
+            let (along_rows, along_cols) = (t * rows - 0.5, t * cols - 0.5);
+            match side {
+                0 => (along_rows, 0.0),
+                1 => (along_rows, cols - 1.0),
+                2 => (0.0, along_cols),
+                _ => (rows - 1.0, along_cols),
+            }
+        })
+    }
+
+    /// Features of the first map cells that lie wholly outside the hole.
+    fn ring(&self, maps: &Maps, hole: Rect) -> RingFeatures {
+        let (width, height) = (self.frame.width() as f32, self.frame.height() as f32);
+        let left = hole.x as f32 / width;
+        let right = (hole.x as f32 + hole.width as f32) / width;
+        let top = hole.y as f32 / height;
+        let bottom = (hole.y as f32 + hole.height as f32) / height;
+        // Cell k covers k..k+1; its centre has index k.
+        let before = |edge: f32, cells: f32| (edge * cells).floor() - 1.0;
+        let after = |edge: f32, cells: f32| (edge * cells).ceil();
+        let borders = self.borders(maps, |rows, cols, side, t| {
+            let row = (top + t * (bottom - top)) * rows - 0.5;
+            let col = (left + t * (right - left)) * cols - 0.5;
+            match side {
+                0 => (row, before(left, cols)),
+                1 => (row, after(right, cols)),
+                2 => (before(top, rows), col),
+                _ => (after(bottom, rows), col),
+            }
+        });
+        let open = self.encoder.border_outputs().iter().fold([true; SIDES], |open, &output| {
+            let (_, rows, cols) = maps.0[output].dim();
+            let (rows, cols) = (rows as f32, cols as f32);
+            [
+                open[0] && before(left, cols) >= 0.0,
+                open[1] && after(right, cols) <= cols - 1.0,
+                open[2] && before(top, rows) >= 0.0,
+                open[3] && after(bottom, rows) <= rows - 1.0,
+            ]
+        });
+        RingFeatures { borders, open }
+    }
+
+    /// Samples the border outputs at `place(rows, cols, side, t) -> (row, col)`, where `t`
+    /// in 0..1 goes along the side.
+    fn borders(&self, maps: &Maps, place: impl Fn(f32, f32, usize, f32) -> (f32, f32)) -> Vec<f16> {
+        let places = self.encoder.config().border_places;
+        let mut values = Vec::with_capacity(SIDES * places * self.encoder.border_channels());
+        for side in 0..SIDES {
+            for at in 0..places {
+                let t = (at as f32 + 0.5) / places as f32;
+                for &output in self.encoder.border_outputs() {
+                    let map = &maps.0[output];
+                    let (_, rows, cols) = map.dim();
+                    let (row, col) = place(rows as f32, cols as f32, side, t);
+                    sample(map, row, col, &mut values);
+                }
+            }
+        }
+        halves(values)
+    }
+
+    /// Everything that is known about one marked point.
+    fn point(&self, maps: &Maps, point: Pixel) -> Vec<f16> {
+        let x = (point.x as f32 + 0.5) / self.frame.width() as f32;
+        let y = (point.y as f32 + 0.5) / self.frame.height() as f32;
+        let mut values = Vec::with_capacity(self.encoder.point_channels());
+        for &output in self.encoder.point_outputs() {
+            let map = &maps.0[output];
+            let (_, rows, cols) = map.dim();
+            sample(map, y * rows as f32 - 0.5, x * cols as f32 - 0.5, &mut values);
+        }
+        let context = &maps.0[self.encoder.context_output()];
+        values.extend(mean_around(context, y, x));
+        values.extend(mean(context));
+        values.extend([2.0 * x - 1.0, 2.0 * y - 1.0]);
+        halves(values)
+    }
+}
+
+fn halves(values: Vec<f32>) -> Vec<f16> {
+    // Clamped, so that an outlier of a user's encoder does not become infinite.
+    values.into_iter().map(|v| f16::from_f32(v.clamp(-60_000.0, 60_000.0))).collect()
+}
+
+/// Bilinear sample of every channel at fractional cell indices, clamped to the map.
+fn sample(map: &Array3<f32>, row: f32, col: f32, out: &mut Vec<f32>) {
+    let (_, rows, cols) = map.dim();
+    let split = |at: f32, cells: usize| {
+        let at = at.clamp(0.0, (cells - 1) as f32);
+        let low = at as usize;
+        (low, (low + 1).min(cells - 1), at - low as f32)
+    };
+    let (r0, r1, fr) = split(row, rows);
+    let (c0, c1, fc) = split(col, cols);
+    out.extend(map.axis_iter(Axis(0)).map(|channel| {
+        let upper = channel[[r0, c0]] * (1.0 - fc) + channel[[r0, c1]] * fc;
+        let lower = channel[[r1, c0]] * (1.0 - fc) + channel[[r1, c1]] * fc;
+        upper * (1.0 - fr) + lower * fr
+    }));
+}
+
+/// Mean of each channel over the map.
+fn mean(map: &Array3<f32>) -> Vec<f32> {
+    map.axis_iter(Axis(0)).map(|channel| channel.mean().unwrap_or(0.0)).collect()
+}
+
+/// Mean of each channel over the 5 x 5 cells around a place given in 0..1.
+fn mean_around(map: &Array3<f32>, y: f32, x: f32) -> Vec<f32> {
+    let (_, rows, cols) = map.dim();
+    let window = |at: f32, cells: usize| {
+        let centre = ((at * cells as f32) as usize).min(cells - 1);
+        centre.saturating_sub(2)..(centre + 3).min(cells)
+    };
+    let (rows, cols) = (window(y, rows), window(x, cols));
+    let part = map.slice(ndarray::s![.., rows, cols]);
+    part.axis_iter(Axis(0)).map(|channel| channel.mean().unwrap_or(0.0)).collect()
+}
