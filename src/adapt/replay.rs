@@ -18,7 +18,7 @@ use super::{
     split::{Part, Split, SplitConfig, SplitError},
 };
 use crate::{
-    frame::{Registration, RgbdFrame, SensorModel},
+    frame::{Extent, Registration, RgbdFrame, SensorModel},
     grpo::{ConfigError as GrpoConfigError, GrpoConfig},
     policy::compact::{CompactConfig, CompactError, CompactPolicy, observe::Observation},
     tally::Tally,
@@ -85,17 +85,6 @@ impl Default for TaskConfig {
             sensor: SensorModel::default(),
         }
     }
-}
-
-/// First stamp, last stamp and number of a source's frames.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Extent {
-    /// Stamp of the first frame.
-    pub first_ns: i64,
-    /// Stamp of the last frame.
-    pub last_ns: i64,
-    /// How many there are.
-    pub frames: u64,
 }
 
 /// What a run tells while it runs.

@@ -1,10 +1,21 @@
 //! `adapt`: learn on the first part of a recording, test on its last.
 
-use std::path::PathBuf;
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
+use burn::tensor::Device;
 use clap::Args;
 
-use super::{CliError, Context, Outcome, SourceArgs};
+use super::{CliError, Context, Outcome, SourceArgs, run_watch::RunWatch};
+use crate::{
+    adapt::replay::{Frames, ReplayError, RunConfig, Summary, replay},
+    config::read_toml,
+    report::table,
+    source::{self, FrameSource, SourceError, SourceOptions, SourceReport},
+    tally::Tally,
+};
 
 /// Learns on the first part of a recording and tests on its last part
 ///
@@ -12,7 +23,8 @@ use super::{CliError, Context, Outcome, SourceArgs};
 /// and the best score of a policy that sees no picture. Ctrl-C ends it and keeps what was
 /// learnt.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  \
+#[command(after_help = "RUN gets policy/ (for eval), summary.json, metrics.jsonl and config.toml.\n\n\
+    Examples:\n  \
     spatial-ssrl adapt                           a rendered room, nothing needed\n  \
     spatial-ssrl adapt my_bag --out run          a bag; the policy and the figures go to run/\n  \
     spatial-ssrl adapt my_bag --max-seconds 60   stop learning after a minute\n  \
@@ -22,7 +34,8 @@ pub struct AdaptArgs {
     #[arg(default_value = "room")]
     pub source: String,
 
-    /// Where the policy, summary.json, metrics and the exact settings go
+    /// Where the policy, summary.json, metrics and the exact settings go; it must not exist or
+    /// be empty [default: the first free runs/SOURCE, runs/SOURCE-2, …]
     #[arg(long, value_name = "RUN")]
     pub out: Option<PathBuf>,
 
@@ -38,7 +51,7 @@ pub struct AdaptArgs {
     #[arg(long, value_name = "PART", value_parser = part)]
     pub held_out: Option<f64>,
 
-    /// Stop learning after this long, seconds
+    /// Stop learning after this long, seconds, reading and encoding included
     #[arg(long, value_name = "N")]
     pub max_seconds: Option<f64>,
 
@@ -49,6 +62,10 @@ pub struct AdaptArgs {
     /// What computes
     #[arg(long, value_name = "DEVICE", default_value = "cpu", value_parser = ["cpu"])]
     pub device: String,
+
+    /// Print summary.json instead of the table
+    #[arg(long)]
+    pub json: bool,
 
     /// Options about the source.
     #[command(flatten)]
@@ -66,6 +83,175 @@ fn part(text: &str) -> Result<f64, String> {
 ///
 /// # Errors
 /// [`CliError`] with what went wrong.
-pub fn run(_args: AdaptArgs, _context: &Context) -> Result<Outcome, CliError> {
-    Err(CliError::NotBuilt("adapt"))
+pub fn run(args: AdaptArgs, context: &Context) -> Result<Outcome, CliError> {
+    let config = config(&args)?;
+    let out = match &args.out {
+        Some(out) => out.clone(),
+        None => free_folder(&args.source),
+    };
+    make_folder(&out)?;
+    let toml = toml::to_string(&config).map_err(|e| CliError::Other(Box::new(e)))?;
+    write(&out.join("config.toml"), toml.as_bytes())?;
+    let metrics = out.join("metrics.jsonl");
+    let metrics = std::fs::File::create(&metrics).map_err(|e| io(&metrics, e))?;
+
+    let options = args.source_args.options();
+    let mut watch = RunWatch::new(context, Some(metrics));
+    let mut report = Reading::default();
+    let budget = args.max_seconds.map(seconds).transpose()?;
+    let extent = source::extent(&args.source);
+    let replayed = replay(
+        &args.source,
+        &config,
+        || report.open(&args.source, &options),
+        extent,
+        budget,
+        Device::flex(),
+        &mut watch,
+    );
+    watch.finish();
+    let (policy, mut summary) = replayed.map_err(from_replay)?;
+    summary.peak_rss_bytes = peak_rss_bytes();
+    policy.save(&out.join("policy")).map_err(|e| CliError::Other(Box::new(e)))?;
+    let report = report.latest();
+    let written = Written { summary: &summary, unpaired: &report.unpaired, lost: &report.lost };
+    let json =
+        serde_json::to_string_pretty(&written).map_err(|e| CliError::Other(Box::new(e)))? + "\n";
+    write(&out.join("summary.json"), json.as_bytes())?;
+    if let Some(error) = watch.metrics_error {
+        return Err(io(&out.join("metrics.jsonl"), error));
+    }
+    if args.json {
+        context.print(&json)?;
+    } else {
+        let told = table::adapted(&summary, &report.unpaired, &report.lost);
+        context.print(&format!("{told}\nwritten to {}\n", out.display()))?;
+    }
+    Ok(outcome(context, &report))
+}
+
+/// `summary.json`: the run's, and what the source lost.
+#[derive(serde::Serialize)]
+struct Written<'a> {
+    #[serde(flatten)]
+    summary: &'a Summary,
+    unpaired: &'a Tally,
+    lost: &'a Tally,
+}
+
+fn config(args: &AdaptArgs) -> Result<RunConfig, CliError> {
+    let mut config: RunConfig = match &args.config {
+        Some(path) => read_toml(path)?,
+        None => RunConfig::default(),
+    };
+    config.seed = args.seed.unwrap_or(config.seed);
+    config.split.held_out = args.held_out.unwrap_or(config.split.held_out);
+    config.learn.steps = args.steps.unwrap_or(config.learn.steps);
+    Ok(config)
+}
+
+fn seconds(seconds: f64) -> Result<Duration, CliError> {
+    Duration::try_from_secs_f64(seconds).map_err(|_| {
+        CliError::Nothing(format!("--max-seconds {seconds}: a number of seconds is needed"))
+    })
+}
+
+/// How a run ends whose source was read to its end or whose user stopped it.
+pub fn outcome(context: &Context, report: &SourceReport) -> Outcome {
+    match (report.lost.is_empty(), context.stopped()) {
+        (false, _) => Outcome::DataLost,
+        (true, true) => Outcome::Stopped,
+        (true, false) => Outcome::Done,
+    }
+}
+
+/// Opens a source, perhaps several times, and keeps its latest report.
+#[derive(Default)]
+pub struct Reading {
+    report: std::sync::Arc<std::sync::Mutex<SourceReport>>,
+}
+
+impl Reading {
+    /// Starts the source from its beginning.
+    ///
+    /// # Errors
+    /// As [`source::open()`].
+    pub fn open(
+        &mut self,
+        spec: &str,
+        options: &SourceOptions,
+    ) -> Result<Frames<'static, SourceError>, SourceError> {
+        let mut source: Box<dyn FrameSource> = source::open(spec, options)?;
+        let shared = self.report.clone();
+        Ok(Box::new(move || {
+            let frame = source.next_frame();
+            if !matches!(frame, Ok(Some(_)))
+                && let Ok(mut report) = shared.lock()
+            {
+                *report = source.report().clone();
+            }
+            frame
+        }))
+    }
+
+    /// What the source reported when it last ended.
+    pub fn latest(&self) -> SourceReport {
+        self.report.lock().map(|report| report.clone()).unwrap_or_default()
+    }
+}
+
+/// A run's failure in the words of the command line.
+pub fn from_replay(error: ReplayError<SourceError>) -> CliError {
+    match error {
+        ReplayError::Source(error) => CliError::Source(error),
+        ReplayError::Nothing { .. } => CliError::Nothing(error.to_string()),
+        error => CliError::Other(Box::new(error)),
+    }
+}
+
+/// The first of `runs/NAME`, `runs/NAME-2`, … that does not exist.
+fn free_folder(source: &str) -> PathBuf {
+    let name: String = Path::new(source.trim_end_matches('/'))
+        .file_stem()
+        .and_then(|name| name.to_str())
+        .unwrap_or("run")
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' })
+        .collect();
+    let named = |n: u32| match n {
+        1 => Path::new("runs").join(&name),
+        n => Path::new("runs").join(format!("{name}-{n}")),
+    };
+    (1..=u32::MAX).map(named).find(|path| !path.exists()).unwrap_or_else(|| named(1))
+}
+
+fn make_folder(path: &Path) -> Result<(), CliError> {
+    std::fs::create_dir_all(path).map_err(|e| io(path, e))?;
+    let mut inside = std::fs::read_dir(path).map_err(|e| io(path, e))?;
+    if inside.next().is_some() {
+        return Err(CliError::Nothing(format!(
+            "{} is not empty; give another --out, or remove it",
+            path.display()
+        )));
+    }
+    Ok(())
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
+    std::fs::write(path, bytes).map_err(|e| io(path, e))
+}
+
+fn io(path: &Path, error: std::io::Error) -> CliError {
+    CliError::Nothing(format!("cannot write {}: {error}", path.display()))
+}
+
+/// The most memory this process has held, from `/proc`; 0 where there is none.
+pub fn peak_rss_bytes() -> u64 {
+    std::fs::read_to_string("/proc/self/status")
+        .ok()
+        .and_then(|status| {
+            let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?.trim();
+            line.strip_suffix("kB")?.trim().parse::<u64>().ok()
+        })
+        .map_or(0, |kib| kib * 1024)
 }

@@ -1,8 +1,28 @@
 //! `eval`: how well a policy answers the tasks of a source.
 
-use clap::Args;
+use std::path::Path;
 
-use super::{CliError, Context, Outcome, SourceArgs};
+use burn::tensor::Device;
+use clap::Args;
+use serde::Serialize;
+
+use super::{
+    CliError, Context, Outcome, SourceArgs,
+    adapt::{Reading, from_replay, outcome},
+    run_watch::RunWatch,
+};
+use crate::{
+    adapt::{
+        blind,
+        replay::{FrameCounts, RunConfig, held_out_tasks, measure},
+        score::{self, Scores},
+    },
+    config::read_toml,
+    policy::compact::CompactPolicy,
+    report::table,
+    source,
+    tally::Tally,
+};
 
 /// Tests a policy on the tasks of a source, without learning
 #[derive(Debug, Args)]
@@ -18,6 +38,14 @@ pub struct EvalArgs {
     #[arg(long, value_name = "RUN")]
     pub policy: String,
 
+    /// Settings of tasks and gate; default: those of the run
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<std::path::PathBuf>,
+
+    /// Decides which tasks are made
+    #[arg(long, value_name = "S")]
+    pub seed: Option<u64>,
+
     /// Print one JSON object instead of a table
     #[arg(long)]
     pub json: bool,
@@ -27,10 +55,84 @@ pub struct EvalArgs {
     pub source_args: SourceArgs,
 }
 
+/// What `eval --json` prints.
+#[derive(Debug, Serialize)]
+struct Evaluated {
+    source: String,
+    policy: String,
+    seed: u64,
+    frames: FrameCounts,
+    tasks: Tally,
+    tasks_skipped: Tally,
+    scores: Scores,
+    mean: f64,
+    unpaired: Tally,
+    lost: Tally,
+}
+
 /// Runs the subcommand.
 ///
 /// # Errors
 /// [`CliError`] with what went wrong.
-pub fn run(_args: EvalArgs, _context: &Context) -> Result<Outcome, CliError> {
-    Err(CliError::NotBuilt("eval"))
+pub fn run(args: EvalArgs, context: &Context) -> Result<Outcome, CliError> {
+    let other = |error: Box<dyn std::error::Error + Send + Sync>| CliError::Other(error);
+    let (policy, written) = if args.policy == "builtin" {
+        (CompactPolicy::builtin(Device::flex()), None)
+    } else {
+        let run = Path::new(&args.policy);
+        // Both the run and its policy folder may be named.
+        let folder = if run.join("policy").is_dir() { run.join("policy") } else { run.to_owned() };
+        let config = run.join("config.toml");
+        (CompactPolicy::load(&folder, Device::flex()), config.is_file().then_some(config))
+    };
+    let policy = policy.map_err(|e| other(Box::new(e)))?;
+    let mut config: RunConfig = match args.config.as_ref().or(written.as_ref()) {
+        Some(path) => read_toml(path)?,
+        None => RunConfig::default(),
+    };
+    config.seed = args.seed.unwrap_or(config.seed);
+
+    let options = args.source_args.options();
+    let mut watch = RunWatch::new(context, None);
+    let mut reading = Reading::default();
+    let extent = match source::extent(&args.source) {
+        Some(extent) => extent,
+        None => measure(reading.open(&args.source, &options)?, &mut watch).map_err(from_replay)?,
+    };
+    let frames = reading.open(&args.source, &options)?;
+    let tested = held_out_tasks(&config, policy, frames, extent, &mut watch);
+    watch.finish();
+    let (policy, tasks, frames, counts) = tested.map_err(from_replay)?;
+    let mut scores = score::evaluate(&policy, &tasks, |o| o.question.clone())
+        .map_err(|e| other(Box::new(e)))?;
+    // The blind policies learn on the earlier half of the tasks and are tested on the later.
+    let mut by_time: Vec<_> = tasks.iter().collect();
+    by_time.sort_by_key(|task| task.stamp_ns);
+    let (earlier, later) = by_time.split_at(by_time.len() / 2);
+    for (kind, accuracy) in blind::blind(earlier, later, config.seed) {
+        if let Some(score) = scores.get_mut(&kind) {
+            score.blind = accuracy;
+        }
+    }
+    let report = reading.latest();
+    let evaluated = Evaluated {
+        mean: score::mean(&scores),
+        source: args.source,
+        policy: args.policy,
+        seed: config.seed,
+        frames,
+        tasks: counts.tasks,
+        tasks_skipped: counts.skipped,
+        scores,
+        unpaired: report.unpaired.clone(),
+        lost: report.lost.clone(),
+    };
+    if args.json {
+        let json = serde_json::to_string_pretty(&evaluated).map_err(|e| other(Box::new(e)))?;
+        context.print(&format!("{json}\n"))?;
+    } else {
+        let told = table::evaluated(&evaluated.source, &evaluated.scores, evaluated.mean);
+        context.print(&told)?;
+    }
+    Ok(outcome(context, &report))
 }

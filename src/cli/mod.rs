@@ -30,6 +30,7 @@ use crate::{
 pub mod adapt;
 pub mod eval;
 pub mod inspect;
+mod run_watch;
 pub mod source_args;
 pub mod tasks;
 
@@ -111,9 +112,6 @@ pub enum CliError {
     /// Results cannot be written to stdout.
     #[error("cannot write to stdout: {0}")]
     Stdout(std::io::Error),
-    /// A part of the program that is not there.
-    #[error("{0} is not built yet")]
-    NotBuilt(&'static str),
     /// Anything else, with its own words.
     #[error(transparent)]
     Other(Box<dyn std::error::Error + Send + Sync>),

@@ -60,6 +60,17 @@ impl FrameId {
     }
 }
 
+/// First stamp, last stamp and number of a recording's frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// Stamp of the first frame.
+    pub first_ns: i64,
+    /// Stamp of the last frame.
+    pub last_ns: i64,
+    /// How many there are.
+    pub frames: u64,
+}
+
 /// How the depth picture relates to the colour picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -3,3 +3,4 @@
 pub mod contact_sheet;
 pub mod progress;
 pub mod sample;
+pub mod table;

@@ -18,7 +18,7 @@ pub mod pair;
 pub mod prefetch;
 pub mod room;
 
-pub use open::open;
+pub use open::{extent, open};
 
 /// A stream of frames in recorded order.
 ///

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::frame::Extent;
 use super::{
     FrameSource, SourceError, SourceOptions,
     bag::{BagSource, files},
@@ -86,7 +87,7 @@ pub fn parse(spec: &str) -> Result<Spec, SourceError> {
 /// What is wrong with the argument, or why nothing in it can be read.
 pub fn open(spec: &str, options: &SourceOptions) -> Result<Box<dyn FrameSource>, SourceError> {
     match parse(spec)? {
-        Spec::Room(room) => Ok(open_room(room)),
+        Spec::Room(room) => Ok(Box::new(room_source(room))),
         Spec::Path(path) => {
             let source = open_path(spec, &path, options)?;
             let ahead = Prefetch::start(source)
@@ -96,11 +97,20 @@ pub fn open(spec: &str, options: &SourceOptions) -> Result<Box<dyn FrameSource>,
     }
 }
 
-fn open_room(room: RoomRequest) -> Box<dyn FrameSource> {
+fn room_source(room: RoomRequest) -> RoomSource {
     let default = RoomSpec::default();
     let frames = room.frames.map_or(default.frames, |n| u32::try_from(n).unwrap_or(u32::MAX));
     let seed = room.seed.unwrap_or(default.seed);
-    Box::new(RoomSource::new(RoomSpec { seed, frames, ..default }))
+    RoomSource::new(RoomSpec { seed, frames, ..default })
+}
+
+/// How long a source is, where that is known without reading it: a rendered room's.
+pub fn extent(spec: &str) -> Option<Extent> {
+    let Ok(Spec::Room(room)) = parse(spec) else { return None };
+    let source = room_source(room);
+    let frames = source.spec().frames;
+    let last_ns = source.frame_stamp_ns(frames.saturating_sub(1));
+    Some(Extent { first_ns: source.frame_stamp_ns(0), last_ns, frames: frames.into() })
 }
 
 /// Opens a bag or a folder, without reading ahead.

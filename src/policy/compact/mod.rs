@@ -285,27 +285,46 @@ impl CompactPolicy {
         Ok(())
     }
 
+    /// The policy that ships with the crate.
+    ///
+    /// # Errors
+    /// As [`CompactPolicy::load`]; the shipped files are tested.
+    pub fn builtin(device: Device) -> Result<Self, CompactError> {
+        const DESCRIPTION: &[u8] = include_bytes!("../../../assets/builtin/policy.json");
+        const WEIGHTS: &[u8] = include_bytes!("../../../assets/builtin/weights.safetensors");
+        Self::from_parts(Path::new("builtin"), DESCRIPTION, WEIGHTS, device)
+    }
+
     /// Reads what [`CompactPolicy::save`] wrote.
     ///
     /// # Errors
     /// [`CompactError::Description`] when the files do not belong together or were written
     /// by another version, [`CompactError::Weights`] when the weights are damaged.
     pub fn load(folder: &Path, device: Device) -> Result<Self, CompactError> {
-        let path = folder.join("policy.json");
-        let wrong = |why: String| CompactError::Description { path: path.clone(), why };
-        let read = |path: &Path| {
-            std::fs::read(path).map_err(|source| WeightsError::Io { path: path.to_owned(), source })
+        let read = |name: &str| {
+            let path = folder.join(name);
+            std::fs::read(&path).map_err(|source| WeightsError::Io { path, source })
         };
+        let (description, weights) = (read("policy.json")?, read("weights.safetensors")?);
+        Self::from_parts(&folder.join("policy.json"), &description, &weights, device)
+    }
+
+    fn from_parts(
+        path: &Path,
+        description: &[u8],
+        weights: &[u8],
+        device: Device,
+    ) -> Result<Self, CompactError> {
+        let wrong = |why: String| CompactError::Description { path: path.to_owned(), why };
         let description: Description =
-            serde_json::from_slice(&read(&path)?).map_err(|e| wrong(e.to_string()))?;
+            serde_json::from_slice(description).map_err(|e| wrong(e.to_string()))?;
         if description.format != FORMAT {
             return Err(wrong(format!(
                 "format {} is not known here (this version reads {FORMAT})",
                 description.format
             )));
         }
-        let weights = read(&folder.join("weights.safetensors"))?;
-        if crate::digest::hex(&weights) != description.weights_sha256 {
+        if crate::digest::hex(weights) != description.weights_sha256 {
             return Err(wrong("weights.safetensors is not the file that belongs here".to_owned()));
         }
         let mut policy = Self::new(description.config, 0, device)?;
@@ -322,7 +341,7 @@ impl CompactPolicy {
                 description.shape, policy.shape
             )));
         }
-        policy.head = weights::from_bytes(policy.head, &weights, &policy.device)?;
+        policy.head = weights::from_bytes(policy.head, weights, &policy.device)?;
         Ok(policy)
     }
 }

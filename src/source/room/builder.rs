@@ -70,6 +70,18 @@ pub(super) struct Builder {
     pub sights: Vec<Vec3>,
 }
 
+/// Hues as things are sold in: reds, oranges, yellows and blues rather than violets.
+pub(super) fn real_hue(d: &mut Dice, s: [f32; 2], v: [f32; 2]) -> Rgb {
+    let hue = match d.weighted([0.28, 0.2, 0.14, 0.26, 0.12]) {
+        0 => d.range(-0.03, 0.04),
+        1 => d.range(0.05, 0.15),
+        2 => d.range(0.22, 0.42),
+        3 => d.range(0.52, 0.66),
+        _ => d.unit(),
+    };
+    hsv(hue, d.range(s[0], s[1]), d.range(v[0], v[1]))
+}
+
 const WOODS: [Rgb; 8] = [
     [0.72, 0.53, 0.33],
     [0.55, 0.36, 0.2],
@@ -252,17 +264,15 @@ impl Builder {
     pub fn color(&mut self) -> Rgb {
         let hues = self.palette.hues;
         let d = &mut self.dice;
-        match d.weighted([0.36, 0.2, 0.12, 0.32]) {
+        match d.weighted([0.2, 0.24, 0.16, 0.2, 0.2]) {
             0 => {
                 let hue = d.pick(hues) + d.range(-0.03, 0.03);
-                hsv(hue, d.range(0.4, 0.9), d.range(0.4, 0.9))
+                hsv(hue, d.range(0.15, 0.75), d.range(0.35, 0.85))
             }
-            1 => {
-                let grey = d.range(0.5, 0.92);
-                hsv(d.unit(), 0.05, grey)
-            }
-            2 => hsv(d.unit(), d.range(0.0, 0.4), d.range(0.16, 0.3)),
-            _ => hsv(d.unit(), d.range(0.35, 0.9), d.range(0.4, 0.92)),
+            1 => hsv(d.range(0.05, 0.17), d.range(0.02, 0.2), d.range(0.5, 0.95)),
+            2 => hsv(d.unit(), d.range(0.0, 0.4), d.range(0.16, 0.32)),
+            3 => real_hue(d, [0.15, 0.6], [0.35, 0.85]),
+            _ => real_hue(d, [0.55, 0.92], [0.45, 0.9]),
         }
     }
 

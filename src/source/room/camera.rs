@@ -22,6 +22,8 @@ const TRIES: u64 = 14;
 const CHECKS: usize = 360;
 const LOOKS: usize = 36;
 const RAYS: i32 = 9;
+/// Turning faster than this in a tenth of a second makes the whole way slower.
+const TURN_RAD: f32 = 0.13;
 
 #[derive(Clone, Copy, Debug)]
 struct Knot {
@@ -136,11 +138,20 @@ impl Camera {
             // Two laps; the second at other distances and with other looks.
             let lap = (2.0 * i as f32 / KNOTS as f32 + start).fract();
             let mut knot = draw_knot(scene, size, plan, sights, lap, dice);
-            for _ in 0..20 {
-                if scene.clearance_m(knot.eye) > CLEAR_M + 0.05 {
-                    break;
+            let mut most = f32::NEG_INFINITY;
+            let mut clear = 0;
+            for _ in 0..24 {
+                let other = draw_knot(scene, size, plan, sights, lap, dice);
+                if scene.clearance_m(other.eye) > CLEAR_M + 0.05 {
+                    let worth = look_worth(scene, &Pose::look_at(other.eye, other.target, 0.0));
+                    if worth > most {
+                        (knot, most) = (other, worth);
+                    }
+                    clear += 1;
+                    if clear == 3 {
+                        break;
+                    }
                 }
-                knot = draw_knot(scene, size, plan, sights, lap, dice);
             }
             knots.push(knot);
         }
@@ -157,7 +168,24 @@ impl Camera {
         let walk = matches!(plan, Plan::Walk { .. });
         let period_s = if walk { dice.range(24.0, 28.0) } else { dice.range(20.0, 25.0) };
         let mut camera = Camera { knots, period_s, drift, gaze, roll };
-        camera.clear(scene).then_some(camera)
+        if !camera.clear(scene) {
+            return None;
+        }
+        // Where it turns too quickly all of it goes slower.
+        let fastest = camera.fastest_turn();
+        camera.period_s *= (fastest / TURN_RAD).clamp(1.0, 1.4);
+        Some(camera)
+    }
+
+    /// The most that the look turns in a tenth of a second, radians.
+    fn fastest_turn(&self) -> f32 {
+        let look = |i: usize| {
+            let knot = self.curve((i as f32 / CHECKS as f32).fract());
+            (knot.target - knot.eye).normalized()
+        };
+        let step = 0.1 * CHECKS as f32 / self.period_s;
+        let turns = (0..CHECKS).map(|i| look(i).dot(look(i + 1)).clamp(-1.0, 1.0).acos() * step);
+        turns.fold(0.0, f32::max)
     }
 
     /// Bends the curve away from what it comes too near to; false when that fails.
@@ -192,8 +220,7 @@ impl Camera {
         false
     }
 
-    /// How much there is to see: near and far in one look, many things, nothing too close,
-    /// quiet turning.
+    /// How much there is to see on the whole way, and at its dullest; quiet turning.
     fn worth(&self, scene: &Scene) -> f32 {
         let mut sum = 0.0;
         let mut worst = f32::INFINITY;
@@ -201,34 +228,13 @@ impl Camera {
             let t = f64::from(self.period_s) * i as f64 / LOOKS as f64;
             let pose = self.pose(t);
             let next = self.pose(t + 0.1);
-            let mut depths = Vec::new();
-            let mut things = Vec::new();
-            for v in 0..RAYS {
-                for u in 0..RAYS {
-                    let at = |k: i32| 2.0 * (k as f32 + 0.5) / RAYS as f32 - 1.0;
-                    let d = pose.direction_world(v3(0.58 * at(u), 0.43 * at(v), 1.0));
-                    if let Some(hit) = scene.trace(pose.position, d, f32::INFINITY) {
-                        depths.push(hit.t);
-                        things.push(hit.solid);
-                    }
-                }
-            }
-            depths.sort_unstable_by(f32::total_cmp);
-            things.sort_unstable();
-            things.dedup();
-            let n = depths.len();
-            let at = |share: f32| depths.get((share * n as f32) as usize).copied().unwrap_or(0.0);
-            let spread = ((at(0.9) - at(0.1)) / at(0.5).max(0.1)).min(1.2);
-            let clutter = (things.len() as f32 / 25.0).min(1.2);
-            let bad = depths.iter().filter(|&&z| !(0.5..6.0).contains(&z)).count();
-            let bad = (bad as f32 / n.max(1) as f32 - 0.12).max(0.0);
             let turn = pose.forward.dot(next.forward).clamp(-1.0, 1.0).acos();
-            let hurry = (turn - 0.12).max(0.0) * 10.0;
-            let look = spread + 1.5 * clutter - 6.0 * bad - hurry;
+            let hurry = (turn - 0.10).max(0.0) * 30.0;
+            let look = look_worth(scene, &pose) - hurry;
             sum += look;
             worst = worst.min(look);
         }
-        sum / LOOKS as f32 + 0.5 * worst
+        sum / LOOKS as f32 + worst
     }
 
     /// When no way is clear: turn on the spot at the clearest point of the room.
@@ -259,6 +265,34 @@ impl Camera {
         let still3 = [[still; 2]; 3];
         Camera { knots, period_s: 25.0, drift: still3, gaze: still3, roll: [still; 2] }
     }
+}
+
+/// How much one look has to show: near and far together, many things, nothing too close.
+fn look_worth(scene: &Scene, pose: &Pose) -> f32 {
+    let mut depths = Vec::new();
+    let mut things = Vec::new();
+    for v in 0..RAYS {
+        for u in 0..RAYS {
+            let at = |k: i32| 2.0 * (k as f32 + 0.5) / RAYS as f32 - 1.0;
+            let d = pose.direction_world(v3(0.58 * at(u), 0.43 * at(v), 1.0));
+            if let Some(hit) = scene.trace(pose.position, d, f32::INFINITY) {
+                depths.push(hit.t);
+                things.push(hit.solid);
+            }
+        }
+    }
+    depths.sort_unstable_by(f32::total_cmp);
+    things.sort_unstable();
+    things.dedup();
+    let n = depths.len();
+    let at = |share: f32| depths.get((share * n as f32) as usize).copied().unwrap_or(0.0);
+    let spread = ((at(0.9) - at(0.1)) / at(0.5).max(0.1)).min(1.2);
+    let clutter = (things.len() as f32 / 25.0).min(1.2);
+    let bad = depths.iter().filter(|&&z| !(0.5..6.0).contains(&z)).count();
+    let bad = (bad as f32 / n.max(1) as f32 - 0.12).max(0.0);
+    // A look at a bare wall is worth less than its share.
+    let flat = (0.35 - spread).max(0.0);
+    spread + 1.5 * clutter - 6.0 * bad - 6.0 * flat
 }
 
 /// One place and look that the plan has at `lap` (0 to 1) of its round.
@@ -326,13 +360,13 @@ fn draw_knot(
             let toward = |p: &&Vec3| {
                 let d = **p - eye;
                 let distance = d.length();
-                (0.7..4.5).contains(&distance) && d.normalized().dot(look.normalized()) > 0.7
+                (0.7..4.5).contains(&distance) && d.normalized().dot(look.normalized()) > 0.6
             };
             let fit: Vec<&Vec3> = sights.iter().filter(toward).collect();
             if !fit.is_empty() {
                 let i = dice.int(0, fit.len() as u32 - 1) as usize;
                 if let Some(&&sight) = fit.get(i) {
-                    target = target.lerp(sight, 0.8);
+                    target = target.lerp(sight, 0.9);
                 }
             }
             Knot { eye, target }
@@ -342,7 +376,7 @@ fn draw_knot(
 
 /// Now and then something else in about the same direction.
 fn glance(eye: Vec3, target: Vec3, sights: &[Vec3], dice: &mut Dice) -> Option<Vec3> {
-    if sights.is_empty() || !dice.chance(0.3) {
+    if sights.is_empty() || !dice.chance(0.4) {
         return None;
     }
     let i = dice.int(0, sights.len() as u32 - 1) as usize;

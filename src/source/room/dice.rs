@@ -99,7 +99,14 @@ pub(super) fn floor(x: f32) -> i32 {
 pub(super) fn lattice_noise(x: f32, y: f32, period: i32, seed: u32) -> f32 {
     let (ix, iy) = (floor(x), floor(y));
     let (fx, fy) = (ix as f32, iy as f32);
-    let wrap = |i: i32| if period > 0 { i.rem_euclid(period) } else { i };
+    // One turn is all that callers within the unit square need; a division would cost more
+    // than the noise.
+    let wrap = |i: i32| match period {
+        0 => i,
+        n if i < 0 => i + n,
+        n if i >= n => i - n,
+        _ => i,
+    };
     let corner = |i: i32, j: i32| unit(hash2(hash2(seed, wrap(i) as u32), wrap(j) as u32));
     let ease = |t: f32| t * t * (3.0 - 2.0 * t);
     let (tx, ty) = (ease(x - fx), ease(y - fy));

@@ -26,9 +26,10 @@ pub(super) fn strew(
         let n = things.len().saturating_sub(1) as u32;
         let Some(&thing) = things.get(b.dice.int(0, n) as usize) else { return };
         let r = thing.radius_m(b).min(0.9 * hx.min(hy));
-        for _ in 0..12 {
+        let slack = 0.9 + 0.2 * b.dice.unit();
+        for _ in 0..40 {
             let (x, y) = (b.dice.range(-1.0, 1.0) * (hx - r), b.dice.range(-1.0, 1.0) * (hy - r));
-            let free = taken.iter().all(|t| (t[0] - x).hypot(t[1] - y) > t[2] + 1.05 * r);
+            let free = taken.iter().all(|t| (t[0] - x).hypot(t[1] - y) > t[2] + slack * r);
             if free {
                 taken.push([x, y, r]);
                 let yaw = b.dice.range(0.0, TAU);
@@ -107,7 +108,7 @@ pub(super) fn desk(b: &mut Builder, f: &Frame, w: f32, d: f32) {
             taken.push([x, -0.3 * d, 0.1]);
         }
     }
-    let count = b.dice.int(7, 15);
+    let count = b.dice.int(9, 20);
     strew(b, &top, [0.5 * w - 0.02, 0.5 * d - 0.02], &Thing::DESK, count, 0.5, &mut taken);
 }
 

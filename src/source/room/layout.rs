@@ -97,8 +97,9 @@ fn finish(b: &mut Builder, hall: &mut Hall, pictures: [u32; 2]) {
 
 /// Furniture for what is left of the walls.
 fn fill_walls(b: &mut Builder, hall: &mut Hall, pieces: u32, house: bool) {
-    for _ in 0..pieces {
-        let wall = b.dice.int(0, 3) as usize;
+    let first = b.dice.int(0, 3);
+    for i in 0..pieces {
+        let wall = (first + i) as usize % 4;
         match b.dice.int(0, 7) {
             0 | 1 => {
                 let size =
@@ -181,12 +182,12 @@ fn office(b: &mut Builder) -> (Hall, Plan) {
         let wall = b.dice.pick([wall, (wall + 1) % 4, (wall + 3) % 4]);
         hall.window(b, wall);
     }
-    let n = b.dice.int(4, 7);
+    let n = b.dice.int(9, 14);
     fill_walls(b, &mut hall, n, false);
     if b.dice.chance(0.5) {
         hall.rug(b, v3(0.0, 0.0, 0.0), [1.8, 1.3]);
     }
-    finish(b, &mut hall, [4, 9]);
+    finish(b, &mut hall, [7, 14]);
     let plan = Plan::Orbit {
         focus,
         extent: 0.5 * w,
@@ -228,9 +229,9 @@ fn living(b: &mut Builder) -> (Hall, Plan) {
     {
         kitchen(b, &f, 2.0);
     }
-    let n = b.dice.int(7, 11);
+    let n = b.dice.int(16, 24);
     fill_walls(b, &mut hall, n, true);
-    finish(b, &mut hall, [5, 10]);
+    finish(b, &mut hall, [9, 16]);
     let robot = b.dice.chance(0.5);
     let height = if robot { [0.45, 0.95] } else { [1.2, 1.65] };
     (hall, Plan::Walk { height })
@@ -300,9 +301,9 @@ fn tabletop(b: &mut Builder) -> (Hall, Plan) {
     if b.dice.chance(0.7) {
         hall.window(b, (wall + 3) % 4);
     }
-    let n = b.dice.int(6, 10);
+    let n = b.dice.int(10, 15);
     fill_walls(b, &mut hall, n, true);
-    finish(b, &mut hall, [4, 9]);
+    finish(b, &mut hall, [7, 14]);
     let spread = if against { 1.0 } else { PI };
     let plan = Plan::Orbit {
         focus: top.point(v3(0.0, 0.0, 0.06)),
@@ -329,9 +330,9 @@ fn shelf(b: &mut Builder) -> (Hall, Plan) {
     if b.dice.chance(0.6) {
         hall.window(b, (wall + 1) % 4);
     }
-    let n = b.dice.int(5, 8);
+    let n = b.dice.int(9, 13);
     fill_walls(b, &mut hall, n, stock != Stock::Books);
-    finish(b, &mut hall, [3, 6]);
+    finish(b, &mut hall, [5, 10]);
     let plan = Plan::Slide {
         front: f.child(v3(0.0, size[1], 0.0), 0.0),
         width: size[0],
@@ -381,10 +382,10 @@ fn corridor(b: &mut Builder) -> (Hall, Plan) {
             hall.window(b, wall);
         }
     }
-    let n = b.dice.int(10, 16);
+    let n = b.dice.int(18, 28);
     let house = b.dice.chance(0.5);
     fill_walls(b, &mut hall, n, house);
-    finish(b, &mut hall, [9, 15]);
+    finish(b, &mut hall, [12, 22]);
     let height = if b.dice.chance(0.5) { [0.4, 0.9] } else { [1.2, 1.6] };
     (hall, Plan::Walk { height })
 }
@@ -417,12 +418,12 @@ fn bins(b: &mut Builder) -> (Hall, Plan) {
         shelves(b, &f, [1.2, 0.4, 1.9], 4, Stock::Work);
     }
     hall.door(b, (wall + 2) % 4);
-    let n = b.dice.int(4, 7);
+    let n = b.dice.int(8, 12);
     fill_walls(b, &mut hall, n, false);
     if b.dice.chance(0.5) {
         hall.window(b, (wall + 3) % 4);
     }
-    finish(b, &mut hall, [3, 7]);
+    finish(b, &mut hall, [5, 11]);
     let plan = Plan::Orbit {
         focus: top.point(v3(0.0, -0.05, 0.08)),
         extent: 0.4 * w,

@@ -15,9 +15,9 @@ use super::{
 
 /// Points of a room at which light is found, about.
 const TEXELS: f32 = 60_000.0;
-/// Shadow rays to each lamp, and rays into the half-space, from each point.
-const LAMP_RAYS: u32 = 6;
-const BOUNCE_RAYS: u32 = 20;
+/// Shadow rays to all lamps together, and rays into the half-space, from each point.
+const LAMP_RAYS: u32 = 12;
+const BOUNCE_RAYS: u32 = 16;
 /// How far off its surface a ray starts.
 const OFF_M: f32 = 1.5e-3;
 
@@ -82,9 +82,9 @@ impl LightMap {
             let mut own = [Grid::default(); FACES];
             for (face, grid) in (0..solid.shape.faces()).zip(own.iter_mut()) {
                 let size = solid.shape.face_size_m(face);
-                let count = |side: f32| ((side / coarse).ceil() as u32).clamp(3, 160);
+                let count = |side: f32| ((side / coarse).ceil() as u32).clamp(2, 160);
                 let wraps = solid.shape.wraps(face);
-                let columns = if wraps { count(size[0]).max(10) } else { count(size[0]) };
+                let columns = if wraps { count(size[0]).max(8) } else { count(size[0]) };
                 *grid = Grid { columns, rows: count(size[1]), first, wraps };
                 first += grid.columns * grid.rows;
             }
@@ -220,14 +220,15 @@ fn direct(scene: &Scene, place: &Place, seed: u32) -> Light {
     let mut sum = [0.0f32; 4];
     let Some((p, normal)) = place.point(scene) else { return sum };
     let mut possible = 0.0;
+    let rays = (LAMP_RAYS / scene.lamps.len().max(1) as u32).max(4);
     for (lamp, number) in scene.lamps.iter().zip(0u32..) {
         let full = lamp_power(lamp, p);
         possible += full;
         let mut seen = 0.0;
-        for ray in 0..LAMP_RAYS {
+        for ray in 0..rays {
             let h = hash2(seed, number * 64 + ray);
             // One ray a stratum along the lamp's longer side.
-            let a = 2.0 * (ray as f32 + unit(h)) / LAMP_RAYS as f32 - 1.0;
+            let a = 2.0 * (ray as f32 + unit(h)) / rays as f32 - 1.0;
             let b = 2.0 * unit(hash2(h, 1)) - 1.0;
             let c = 2.0 * unit(hash2(h, 2)) - 1.0;
             let spread = if lamp.half.x >= lamp.half.y { v3(a, b, c) } else { v3(b, a, c) };
@@ -236,7 +237,7 @@ fn direct(scene: &Scene, place: &Place, seed: u32) -> Light {
             let d = to * (1.0 / distance.max(1e-3));
             let cos = normal.dot(d);
             if cos > 0.0 && !scene.blocked(p, d, distance) {
-                seen += cos / LAMP_RAYS as f32;
+                seen += cos / rays as f32;
             }
         }
         for (s, c) in sum.iter_mut().zip(lamp.color) {

@@ -5,7 +5,7 @@
 //! camera's, whose depth is exactly known. It is the source at hand when there is no
 //! recording, and what properties of depth are tested on.
 //!
-//! `layout` puts a room together from `shell`, `furniture` and `objects` (on the `builder`
+//! `layout` puts a room together from `shell`, `furniture`, `objects` and `household` (on the `builder`
 //! bench, with textures from `paint` and `print`); `light` finds the light on every face;
 //! `render` makes a picture, `develop` and `depth_sensor` give it a camera's faults;
 //! `stream` turns it into a recording.
@@ -23,6 +23,7 @@ mod depth_sensor;
 mod develop;
 mod dice;
 mod furniture;
+mod household;
 mod layout;
 mod light;
 mod math;
@@ -76,7 +77,7 @@ impl Room {
         let mut b = builder::Builder::new(seed);
         let (hall, plan) = layout::furnish(&mut b, kind);
         let noise = paint::noise(&mut b.dice);
-        let fill = b.dice.range(0.10, 0.22);
+        let fill = b.dice.range(0.05, 0.18);
         let warm = b.dice.range(-0.06, 0.06);
         let scene = scene::Scene::new(
             b.solids,

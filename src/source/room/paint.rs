@@ -152,7 +152,7 @@ pub(super) fn wallpaper(a: Rgb, b: Rgb, dice: &mut Dice) -> Bitmap {
         let on = match style {
             0 => (x.abs() < thin * 0.5) || (x.abs() - 0.42).abs() < 0.02,
             1 => {
-                let shift = if ((v * n) as u32) % 2 == 0 { 0.0 } else { 0.5 };
+                let shift = if ((v * n) as u32).is_multiple_of(2) { 0.0 } else { 0.5 };
                 let x = (u * n + shift).fract() - 0.5;
                 x.hypot(y) < 0.12 + 0.25 * thin
             }

@@ -3,13 +3,14 @@
 
 use super::{
     bitmap::Bitmap,
+    builder::real_hue,
     canvas::{Canvas, Rgb, hsv, mix_rgb, scale},
     dice::{Dice, tiling_fractal},
 };
 
 /// A strong colour.
 fn vivid(dice: &mut Dice) -> Rgb {
-    hsv(dice.unit(), dice.range(0.45, 0.95), dice.range(0.45, 0.95))
+    real_hue(dice, [0.3, 0.92], [0.4, 0.95])
 }
 
 /// Black or white, whichever can be read on `ground`.

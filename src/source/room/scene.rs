@@ -205,7 +205,8 @@ impl Scene {
     pub fn albedo(&self, s: &Surface<'_>, m: &Material, pixel_m: f32) -> [f32; 3] {
         let [u, v] = s.patch.uv;
         let [w, h] = s.patch.size_m;
-        let (um, vm) = (u * w + s.solid.shift[0], v * h + s.solid.shift[1]);
+        let [um, vm] = s.patch.along_m;
+        let (um, vm) = (um + s.solid.shift[0], vm + s.solid.shift[1]);
         let Some(map) = self.bitmaps.get(usize::from(m.bitmap)) else { return m.tint };
         let mut c = match m.lay {
             Lay::Fit => {

@@ -43,6 +43,8 @@ pub(super) struct Patch {
     pub uv: [f32; 2],
     /// The face's size along u and v, metres.
     pub size_m: [f32; 2],
+    /// Place on the face in metres, for textures that repeat.
+    pub along_m: [f32; 2],
 }
 
 impl Shape {
@@ -133,7 +135,12 @@ impl Shape {
                 ((p - core).normalized(), [turn(p.x, p.y), v])
             }
         };
-        Patch { normal, uv, size_m }
+        let along_m = match *self {
+            // Cushions and leaves: straight through, or cloth would run together at the poles.
+            Shape::Ellipsoid { radii } if radii.z < 0.7 * radii.x.max(radii.y) => [p.x, p.y],
+            _ => [uv[0] * size_m[0], uv[1] * size_m[1]],
+        };
+        Patch { normal, uv, size_m, along_m }
     }
 
     /// The surface point at `uv` of `face`, the inverse of [`Shape::patch`].
@@ -373,7 +380,7 @@ pub(super) fn clearance_m(shape: &Shape, p: Vec3) -> f32 {
 /// The outward sign of a brick's face along its axis.
 #[cfg(test)]
 fn axis_sign(face: u8) -> f32 {
-    if face % 2 == 0 { 1.0 } else { -1.0 }
+    if face.is_multiple_of(2) { 1.0 } else { -1.0 }
 }
 
 /// How far a point is off the surface, by each shape's own equation.

@@ -1,14 +1,14 @@
 //! The room itself: walls, floor and ceiling, doors, windows, pictures, lamps; and the
 //! book-keeping of what floor and wall are still free.
 
-use std::f32::consts::FRAC_PI_2;
+use std::f32::consts::{FRAC_PI_2, TAU};
 
 use super::{
     builder::{Builder, Frame, Mat},
     canvas::{Rgb, hsv},
     math::{Rotation, Vec3, v3},
     paint, print,
-    scene::{Lamp, Solid},
+    scene::{Lamp, Lay, Material, Solid},
     shape::{FACES, Shape},
 };
 
@@ -56,7 +56,7 @@ impl Hall {
 
     /// How long a wall is, 0 to 3.
     pub fn length(&self, wall: usize) -> f32 {
-        if wall % 2 == 0 { self.size.x } else { self.size.y }
+        if wall.is_multiple_of(2) { self.size.x } else { self.size.y }
     }
 
     /// A wall's frame: the middle of its foot, x along it, y into the room.
@@ -353,7 +353,7 @@ fn clock(b: &mut Builder, f: &Frame, r: f32) {
     b.tube(&face, Vec3::default(), [r, r], 0.03, rim);
     b.tube(&face, v3(0.0, 0.0, 0.03), [0.9 * r, 0.9 * r], 0.002, white);
     for (reach, width) in [(0.5, 0.02), (0.75, 0.012)] {
-        let (s, c) = b.dice.range(0.0, 6.28).sin_cos();
+        let (s, c) = b.dice.range(0.0, TAU).sin_cos();
         let at = |k: f32| v3(k * r * s, 0.034, k * r * c);
         b.rod(f, at(-0.1), at(reach), width * r * 1.5, dark);
     }
@@ -369,7 +369,8 @@ fn wall_color(b: &mut Builder) -> Rgb {
 }
 
 fn wall(b: &mut Builder, base: Rgb) -> Mat {
-    let (map, size, noise) = match b.dice.weighted([0.56, 0.12, 0.14, 0.08, 0.1]) {
+    let style = b.dice.weighted([0.56, 0.12, 0.14, 0.08, 0.1]);
+    let (map, size, noise) = match style {
         0 => {
             let amount = b.dice.range(0.03, 0.12);
             (paint::plaster(base, amount, &mut b.dice), b.dice.range(0.8, 1.6), [0.1, 0.12])
@@ -392,7 +393,15 @@ fn wall(b: &mut Builder, base: Rgb) -> Mat {
         }
         _ => (paint::wood(base, 8, &mut b.dice), b.dice.range(1.0, 1.6), [0.15, 0.1]),
     };
-    b.tiled(map, size, noise, 0.02)
+    let mat = b.tiled(map, size, noise, 0.02);
+    // Bricks lie flat; only boards may also stand upright.
+    if style != 4
+        && let Some(Material { lay: Lay::Tile { turned, .. }, .. }) =
+            b.materials.get_mut(usize::from(mat))
+    {
+        *turned = false;
+    }
+    mat
 }
 
 fn floor(b: &mut Builder) -> Mat {

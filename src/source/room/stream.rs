@@ -60,6 +60,16 @@ impl RoomSource {
         &self.intrinsics
     }
 
+    /// What was asked for.
+    pub fn spec(&self) -> &RoomSpec {
+        &self.spec
+    }
+
+    /// The stamp of a frame by its number.
+    pub fn frame_stamp_ns(&self, frame: u32) -> i64 {
+        START_NS + (self.time_s(frame) * 1e9).round() as i64
+    }
+
     /// Seconds after the start at which a frame is taken.
     pub fn time_s(&self, frame: u32) -> f64 {
         f64::from(frame) / self.spec.rate_hz
@@ -68,7 +78,7 @@ impl RoomSource {
     /// A frame by its number, whatever was asked for before.
     pub fn frame(&self, number: u32) -> RgbdFrame {
         let t_s = self.time_s(number);
-        let stamp_ns = START_NS + (t_s * 1e9).round() as i64;
+        let stamp_ns = self.frame_stamp_ns(number);
         let raw = self.room.look(&self.room.camera.pose(t_s), &self.intrinsics);
         let seed = hash2(hash2(self.spec.seed as u32, (self.spec.seed >> 32) as u32), number);
         let color = self.room.color.develop(&raw, Some(seed));
