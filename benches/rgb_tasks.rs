@@ -35,6 +35,7 @@ fn frame() -> (RgbdFrame, &'static str) {
     let frame = RgbdFrame {
         id: FrameId(1),
         stamp_ns: 1,
+        depth_stamp_ns: None,
         color,
         depth_m: None,
         intrinsics: None,

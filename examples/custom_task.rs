@@ -124,6 +124,7 @@ fn floor_with_balls() -> RgbdFrame {
     RgbdFrame {
         id: FrameId(1),
         stamp_ns: 1,
+        depth_stamp_ns: None,
         color,
         depth_m: Some(depth_m),
         intrinsics: None,

@@ -18,6 +18,7 @@ fn main() {
     let frame = |i: usize, p: &Path| RgbdFrame {
         id: FrameId(i as u64),
         stamp_ns: i as i64,
+        depth_stamp_ns: None,
         color: image::open(p).unwrap().to_rgb8(),
         depth_m: None,
         intrinsics: None,

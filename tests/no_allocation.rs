@@ -53,6 +53,7 @@ fn frame() -> RgbdFrame {
     RgbdFrame {
         id: FrameId(3),
         stamp_ns: 3,
+        depth_stamp_ns: None,
         color,
         depth_m: None,
         intrinsics: None,

@@ -50,7 +50,13 @@ pub struct LearnConfig {
 
 impl Default for LearnConfig {
     fn default() -> Self {
-        let per_view = [("reorder", 1.0), ("flip", 0.5), ("inpaint", 0.5), ("depth", 10.0), ("position", 10.0)];
+        let per_view = [
+            ("reorder", 1.0),
+            ("flip", 0.5),
+            ("inpaint", 0.5),
+            ("depth", 10.0),
+            ("position", 10.0),
+        ];
         LearnConfig {
             steps: 600,
             views: 24,
@@ -229,7 +235,8 @@ impl<P: Policy + Sync> Learner<P> {
                 match view(frame, &self.config.view, self.run_seed, number) {
                     Ok(view) => {
                         let viewed = started.elapsed();
-                        let (memories, mut counts) = maker.make(&self.policy, &view, |kind| per_view(kind, number))?;
+                        let (memories, mut counts) =
+                            maker.make(&self.policy, &view, |kind| per_view(kind, number))?;
                         counts.build_tasks += viewed;
                         Ok((memories, counts))
                     }
@@ -411,12 +418,7 @@ fn rollouts<'m, P: Policy>(
             if !teaches {
                 continue;
             }
-            let advantages = advantages(
-                &reward,
-                reward.len(),
-                grpo.advantage,
-                grpo.advantage_eps,
-            );
+            let advantages = advantages(&reward, reward.len(), grpo.advantage, grpo.advantage_eps);
             if let Ok(advantages) = advantages {
                 if let Some(wanted) = wanted.get_mut(&memory.kind) {
                     *wanted = wanted.saturating_sub(1);
@@ -433,4 +435,3 @@ fn rollouts<'m, P: Policy>(
     let _ = metrics.set_rewards(&rewards, &rewards, grpo.group_size);
     Ok((teaching, rewards.len() as u64))
 }
-

@@ -235,8 +235,14 @@ pub fn replay<'a, E: std::error::Error + 'static>(
     let plan = Plan::new(config, &extent);
     let mut learn = config.learn.clone();
     learn.views = plan.views;
-    let learner =
-        Learner::new(policy, tasks.clone(), config.tasks.sensor, learn, config.grpo.clone(), config.seed);
+    let learner = Learner::new(
+        policy,
+        tasks.clone(),
+        config.tasks.sensor,
+        learn,
+        config.grpo.clone(),
+        config.seed,
+    );
     let mut run = Run {
         config,
         split,
@@ -374,7 +380,8 @@ pub fn measure<E: std::error::Error + 'static>(
     let mut extent: Option<Extent> = None;
     while let Some(frame) = frames().map_err(ReplayError::Source)? {
         let stamp_ns = frame.stamp_ns;
-        let so_far = extent.get_or_insert(Extent { first_ns: stamp_ns, last_ns: stamp_ns, frames: 0 });
+        let so_far =
+            extent.get_or_insert(Extent { first_ns: stamp_ns, last_ns: stamp_ns, frames: 0 });
         so_far.first_ns = so_far.first_ns.min(stamp_ns);
         so_far.last_ns = so_far.last_ns.max(stamp_ns);
         so_far.frames += 1;

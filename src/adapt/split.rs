@@ -41,7 +41,9 @@ pub struct Split {
 
 /// A split that leaves nothing to learn from or nothing to test on.
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
-#[error("held_out {held_out} and gap {gap} must not be negative and must leave something to learn from (together below 0.95, held_out at least 0.01)")]
+#[error(
+    "held_out {held_out} and gap {gap} must not be negative and must leave something to learn from (together below 0.95, held_out at least 0.01)"
+)]
 pub struct SplitError {
     held_out: f64,
     gap: f64,

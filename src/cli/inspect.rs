@@ -8,7 +8,8 @@ use serde::Serialize;
 use super::{CliError, Context, Outcome, SourceArgs};
 use crate::{
     adapt::gate::{Gate, Verdict},
-    frame::{Distortion, Registration, RgbdFrame, SensorModel},
+    frame::{Distortion, RgbdFrame, SensorModel},
+    report::progress::Progress,
     source::{FrameSource, SourceError, SourceOptions, SourceReport, open},
     tally::Tally,
     task::{PreparedFrame, TaskSet},
@@ -24,7 +25,7 @@ pub struct InspectArgs {
     /// What to look at: a bag, a folder, or a rendered room
     pub source: String,
 
-    /// Print one JSON object instead of tables
+    /// Print one JSON object instead of text
     #[arg(long)]
     pub json: bool,
 
@@ -36,41 +37,61 @@ pub struct InspectArgs {
 /// Runs the subcommand.
 ///
 /// # Errors
-/// [`CliError`] with what went wrong.
+/// [`CliError`] when nothing can be read.
 pub fn run(args: InspectArgs, context: &Context) -> Result<Outcome, CliError> {
-    let tasks = TaskSet::default();
-    let mut count = |frame: &RgbdFrame, verdict: Verdict, counts: &mut TaskCounts| {
-        count_tasks(&tasks, frame, verdict, counts);
+    let mut source = Watched {
+        inner: open(&args.source, &args.source_args.options())?,
+        context,
+        progress: context.progress("inspect", "frames", None),
     };
-    let report = inspect(&args.source, &args.source_args.options(), &mut count)?;
-    if args.json {
-        let json = serde_json::to_string_pretty(&report);
-        let json = json.map_err(|error| CliError::Other(Box::new(error)))?;
-        context.print(&format!("{json}\n"))?;
-    } else {
-        context.print(&report.to_string())?;
-    }
-    let lost = !report.read.lost.is_empty();
-    Ok(if lost { Outcome::DataLost } else { Outcome::Done })
+    let set = TaskSet::default();
+    let report = inspect_source(&args.source, &mut source, &mut |frame, verdict, counts| {
+        count_tasks(&set, frame, verdict, counts);
+    })?;
+    source.progress.finish();
+    context.print(&report.render(args.json))?;
+    Ok(match (report.read.lost.is_empty(), context.stopped()) {
+        (false, _) => Outcome::DataLost,
+        (true, true) => Outcome::Stopped,
+        (true, false) => Outcome::Done,
+    })
 }
 
-/// One try of each kind.
-fn count_tasks(tasks: &TaskSet, frame: &RgbdFrame, verdict: Verdict, counts: &mut TaskCounts) {
-    let flat;
-    let frame = match verdict {
-        Verdict::Reject(_) => return,
-        Verdict::Full => frame,
-        Verdict::ColorOnly(_) => {
-            flat = RgbdFrame { registration: Registration::Unregistered, ..frame.clone() };
-            &flat
+/// A source that shows how far it is and ends when the user asks to stop.
+struct Watched<'a> {
+    inner: Box<dyn FrameSource>,
+    context: &'a Context,
+    progress: Progress,
+}
+
+impl FrameSource for Watched<'_> {
+    fn next_frame(&mut self) -> Result<Option<RgbdFrame>, SourceError> {
+        if self.context.stopped() {
+            return Ok(None);
         }
-    };
+        let frame = self.inner.next_frame()?;
+        self.progress.add(u64::from(frame.is_some()));
+        Ok(frame)
+    }
+
+    fn report(&self) -> &SourceReport {
+        self.inner.report()
+    }
+}
+
+/// Tries one task of each kind.
+fn count_tasks(set: &TaskSet, frame: &RgbdFrame, verdict: Verdict, counts: &mut TaskCounts) {
     let prepared = PreparedFrame::new(frame, SensorModel::default());
-    for kind in tasks.kinds() {
+    for kind in set.kinds() {
         let count = counts.entry(kind.name().to_owned()).or_default();
-        match tasks.make(&prepared, &kind, 0, 0) {
-            Ok(_) => count.made += 1,
-            Err(skip) => count.skipped.add(skip.name()),
+        match verdict {
+            Verdict::ColorOnly(reason) | Verdict::Reject(reason) if kind.needs_depth() => {
+                count.skipped.add(reason.name());
+            }
+            _ => match set.make(&prepared, &kind, 0, 0) {
+                Ok(_) => count.made += 1,
+                Err(skip) => count.skipped.add(skip.name()),
+            },
         }
     }
 }

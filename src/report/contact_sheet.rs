@@ -39,6 +39,7 @@ const RIGHT: Rgb<u8> = Rgb([0, 122, 60]);
 /// let frame = RgbdFrame {
 ///     id: FrameId(1),
 ///     stamp_ns: 1,
+///     depth_stamp_ns: None,
 ///     color: RgbImage::from_fn(96, 64, |x, y| Rgb([2 * x as u8, 4 * y as u8, 0])),
 ///     depth_m: None,
 ///     intrinsics: None,

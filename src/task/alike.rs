@@ -109,6 +109,7 @@ pub(crate) mod test_frames {
         RgbdFrame {
             id: FrameId(id),
             stamp_ns: id as i64,
+            depth_stamp_ns: None,
             color,
             depth_m: None,
             intrinsics: None,

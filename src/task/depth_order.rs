@@ -11,7 +11,7 @@
 use rand::RngExt;
 
 use super::{
-    Answer, Pixel, Places, Preset, PreparedFrame, Question, Recipe, Skip, Task, TaskKind,
+    Answer, Pixel, Places, PreparedFrame, Preset, Question, Recipe, Skip, Task, TaskKind,
     TaskSource,
     regions::{Band, Level, RegionIndex},
     seed::{Rng, rng},
@@ -135,46 +135,100 @@ fn any_cell(level: &Level, rows: usize, band: Band, rng: &mut Rng) -> Option<Cel
 
 /// Regions from nearest to farthest whose rows tell nothing about their depth.
 fn balanced(index: &RegionIndex, rng: &mut Rng) -> Result<[Cell; 3], Skip> {
-    let envf=|n:&str,d:f32|std::env::var(n).ok().and_then(|v|v.parse().ok()).unwrap_or(d);
-    let tries=envf("TRIES",100.0) as usize; let nc=envf("NC",16.0) as usize;
-    let reach=envf("REACH",0.45); 
+    let envf = |n: &str, d: f32| std::env::var(n).ok().and_then(|v| v.parse().ok()).unwrap_or(d);
+    let tries = envf("TRIES", 100.0) as usize;
+    let nc = envf("NC", 16.0) as usize;
+    let reach = envf("REACH", 0.45);
     for at in 0..2 {
         let level = index.level(at);
-        let (cols,rows)=index.grid_size();
-        let m=(reach*index.picture_size().1 as f32/index.stride_px() as f32) as i32;
+        let (cols, rows) = index.grid_size();
+        let m = (reach * index.picture_size().1 as f32 / index.stride_px() as f32) as i32;
         for _ in 0..tries {
-            let mut o=||(rng.random_range(-m..=m),rng.random_range(-m..=m));
-            let off=[(0,0),o(),o()];
-            let ctr=(200i32,200i32);
-            let c=off.map(|(y,x)|((ctr.0+y) as usize,(ctr.1+x) as usize));
-            if !apart(index,&c){continue}
-            let mut masks=[[0u128;128];6]; let mut any=[0u128;6];
-            for y in 0..rows { 
-                let mut lv=[[0u128;3];3];
-                let mut ok=true;
-                for i in 0..3 { let yy=y as i32+off[i].0; if yy<0||yy>=rows as i32{ok=false;break}
-                    for b in Band::ALL { lv[i][b as usize]=shifted(level.band(yy as usize,b),off[i].1);} }
-                if !ok{continue}
-                for (r,bands) in RELATIONS.iter().enumerate(){ let v=lv[0][bands[0] as usize]&lv[1][bands[1] as usize]&lv[2][bands[2] as usize]; masks[r][y]=v; any[r]|=v; }
+            let mut o = || (rng.random_range(-m..=m), rng.random_range(-m..=m));
+            let off = [(0, 0), o(), o()];
+            let ctr = (200i32, 200i32);
+            let c = off.map(|(y, x)| ((ctr.0 + y) as usize, (ctr.1 + x) as usize));
+            if !apart(index, &c) {
+                continue;
             }
-            if any.contains(&0){continue}
-            let mut best:(i32,[(usize,usize);6])=(i32::MAX,[(0,0);6]);
-            for _ in 0..nc{
-                let cy=rng.random_range(0..rows as i32); let cx=rng.random_range(0..cols as i32);
-                let mut worst=0; let mut pick=[(0,0);6];
-                for r in 0..6{ let mut bd=i32::MAX; for y in 0..rows{ let mk=masks[r][y]; if mk==0{continue} let dy=(y as i32-cy).abs(); if dy*dy>=bd{continue}
-                    // nearest bit
-                    let lo=if cx==127 {mk} else {mk&((1u128<<(cx+1))-1)}; let hi=mk&!lo;
-                    for (has,x) in [(lo!=0,127-lo.leading_zeros() as i32),(hi!=0,hi.trailing_zeros() as i32)]{ if has{ let d=dy*dy+(x-cx)*(x-cx); if d<bd{bd=d;pick[r]=(y,x as usize)}}}
-                 }
-                 worst=worst.max(bd); }
-                if worst<best.0{best=(worst,pick)}
+            let mut masks = [[0u128; 128]; 6];
+            let mut any = [0u128; 6];
+            for y in 0..rows {
+                let mut lv = [[0u128; 3]; 3];
+                let mut ok = true;
+                for i in 0..3 {
+                    let yy = y as i32 + off[i].0;
+                    if yy < 0 || yy >= rows as i32 {
+                        ok = false;
+                        break;
+                    }
+                    for b in Band::ALL {
+                        lv[i][b as usize] = shifted(level.band(yy as usize, b), off[i].1);
+                    }
+                }
+                if !ok {
+                    continue;
+                }
+                for (r, bands) in RELATIONS.iter().enumerate() {
+                    let v = lv[0][bands[0] as usize]
+                        & lv[1][bands[1] as usize]
+                        & lv[2][bands[2] as usize];
+                    masks[r][y] = v;
+                    any[r] |= v;
+                }
             }
-            let lim=envf("LIM",1000.0)*index.picture_size().1 as f32/480.0/index.stride_px() as f32;
-            if best.0 as f32>lim*lim {continue}
-            let which=rng.random_range(0..6); let (y,x)=best.1[which];
-            let cells=off.map(|(dy,dx)|((y as i32+dy) as usize,(x as i32+dx) as usize));
-            return Ok(by_band(RELATIONS[which],cells));
+            if any.contains(&0) {
+                continue;
+            }
+            let mut best: (i32, [(usize, usize); 6]) = (i32::MAX, [(0, 0); 6]);
+            for _ in 0..nc {
+                let cy = rng.random_range(0..rows as i32);
+                let cx = rng.random_range(0..cols as i32);
+                let mut worst = 0;
+                let mut pick = [(0, 0); 6];
+                for r in 0..6 {
+                    let mut bd = i32::MAX;
+                    for y in 0..rows {
+                        let mk = masks[r][y];
+                        if mk == 0 {
+                            continue;
+                        }
+                        let dy = (y as i32 - cy).abs();
+                        if dy * dy >= bd {
+                            continue;
+                        }
+                        // nearest bit
+                        let lo = if cx == 127 { mk } else { mk & ((1u128 << (cx + 1)) - 1) };
+                        let hi = mk & !lo;
+                        for (has, x) in [
+                            (lo != 0, 127 - lo.leading_zeros() as i32),
+                            (hi != 0, hi.trailing_zeros() as i32),
+                        ] {
+                            if has {
+                                let d = dy * dy + (x - cx) * (x - cx);
+                                if d < bd {
+                                    bd = d;
+                                    pick[r] = (y, x as usize)
+                                }
+                            }
+                        }
+                    }
+                    worst = worst.max(bd);
+                }
+                if worst < best.0 {
+                    best = (worst, pick)
+                }
+            }
+            let lim = envf("LIM", 1000.0) * index.picture_size().1 as f32
+                / 480.0
+                / index.stride_px() as f32;
+            if best.0 as f32 > lim * lim {
+                continue;
+            }
+            let which = rng.random_range(0..6);
+            let (y, x) = best.1[which];
+            let cells = off.map(|(dy, dx)| ((y as i32 + dy) as usize, (x as i32 + dx) as usize));
+            return Ok(by_band(RELATIONS[which], cells));
         }
     }
     Err(Skip::NoBalancedRegions)

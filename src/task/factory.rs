@@ -3,8 +3,8 @@
 use std::{fmt, sync::Arc};
 
 use super::{
-    PreparedFrame, Preset, Skip, Task, TaskKind, TaskSource, flip::Flip, inpaint::Inpaint,
-    reorder::Reorder, seed,
+    PreparedFrame, Preset, Skip, Task, TaskKind, TaskSource, depth_order::DepthOrder, flip::Flip,
+    inpaint::Inpaint, position::Position, reorder::Reorder, seed,
 };
 use crate::tally::Tally;
 
@@ -162,7 +162,9 @@ fn built_in(kind: &TaskKind, preset: Preset) -> Option<Arc<dyn TaskSource>> {
         TaskKind::Reorder => Some(Arc::new(Reorder::new(preset))),
         TaskKind::Flip => Some(Arc::new(Flip::new(preset))),
         TaskKind::Inpaint => Some(Arc::new(Inpaint::new(preset))),
-        TaskKind::Depth | TaskKind::Position | TaskKind::Custom(_) => None,
+        TaskKind::Depth => Some(Arc::new(DepthOrder::new(preset))),
+        TaskKind::Position => Some(Arc::new(Position::new(preset))),
+        TaskKind::Custom(_) => None,
     }
 }
 

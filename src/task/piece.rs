@@ -288,6 +288,7 @@ impl Piece {
     /// let frame = RgbdFrame {
     ///     id: FrameId(1),
     ///     stamp_ns: 1,
+    ///     depth_stamp_ns: None,
     ///     color: RgbImage::from_pixel(64, 48, Rgb([10, 20, 30])),
     ///     depth_m: None,
     ///     intrinsics: None,

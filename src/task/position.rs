@@ -18,7 +18,7 @@
 use rand::RngExt;
 
 use super::{
-    Answer, Direction, Facing, PositionRule, Preset, PreparedFrame, Question, Recipe, Skip, Task,
+    Answer, Direction, Facing, PositionRule, PreparedFrame, Preset, Question, Recipe, Skip, Task,
     TaskKind, TaskSource,
     regions::{Level, RegionIndex},
     seed::{Rng, rng},
@@ -237,7 +237,8 @@ impl Rule for Metric<'_> {
         }
         let log_ratio = (target_m / observer_m).ln().abs();
         let sideways = matches!(named, Direction::Left | Direction::Right);
-        let clear = if sideways { log_ratio <= SAME_LOG_RATIO } else { log_ratio >= LEAST_LOG_RATIO };
+        let clear =
+            if sideways { log_ratio <= SAME_LOG_RATIO } else { log_ratio >= LEAST_LOG_RATIO };
         clear.then_some(named)
     }
 
@@ -396,9 +397,7 @@ fn choose(found: &[Option<Pair>; 8], enough: usize, rng: &mut Rng) -> Option<Cho
 
 /// A random pair of one of the published kinds: same depth, same column, diagonal.
 fn published(index: &RegionIndex, rng: &mut Rng) -> Result<Chosen, Skip> {
-    use Direction::{
-        Back, Front, Left, LeftBack, LeftFront, Right, RightBack, RightFront,
-    };
+    use Direction::{Back, Front, Left, LeftBack, LeftFront, Right, RightBack, RightFront};
     let rule = Columns::new(index);
     let (cols, rows) = index.grid_size();
     let (width, height) = index.picture_size();

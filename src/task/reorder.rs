@@ -47,6 +47,7 @@ struct Variant {
 /// let frame = RgbdFrame {
 ///     id: FrameId(1),
 ///     stamp_ns: 1,
+///     depth_stamp_ns: None,
 ///     color: RgbImage::from_fn(64, 64, |x, y| Rgb([4 * x as u8, 4 * y as u8, 0])),
 ///     depth_m: None,
 ///     intrinsics: None,

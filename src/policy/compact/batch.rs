@@ -75,10 +75,8 @@ pub fn scores(
                     open.extend(around.open.map(|open| f32::from(u8::from(open))));
                 }
             }
-            let ring = TensorData::new(
-                ring,
-                [batch, SIDES, sizes.border_places, sizes.border_channels],
-            );
+            let ring =
+                TensorData::new(ring, [batch, SIDES, sizes.border_places, sizes.border_channels]);
             let open = TensorData::new(open, [batch, SIDES]);
             let (borders, context, _) = patches.tensors(device);
             head.fill_hole(

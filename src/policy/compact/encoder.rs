@@ -241,11 +241,12 @@ impl Encoder {
     /// fails, [`EncoderError::Shape`] for outputs that are no feature maps.
     pub fn encode(&self, picture: &RgbImage) -> Result<Maps, EncoderError> {
         let (width, height) = picture.dimensions();
-        let plan = self.plans.iter().find(|plan| plan.size == [width, height]).ok_or_else(|| {
-            EncoderError::Config(format!(
-                "pictures of {width}x{height} are not among the configured sizes"
-            ))
-        })?;
+        let plan =
+            self.plans.iter().find(|plan| plan.size == [width, height]).ok_or_else(|| {
+                EncoderError::Config(format!(
+                    "pictures of {width}x{height} are not among the configured sizes"
+                ))
+            })?;
         let (w, h) = (width as usize, height as usize);
         let mut input = vec![0.0_f32; 3 * w * h];
         for (channel, plane) in input.chunks_exact_mut(w * h).enumerate() {
@@ -254,12 +255,8 @@ impl Encoder {
                 *value = (f32::from(pixel[channel]) - mean) * scale;
             }
         }
-        let failed = |why: String| EncoderError::Model {
-            name: self.name.clone(),
-            width,
-            height,
-            why,
-        };
+        let failed =
+            |why: String| EncoderError::Model { name: self.name.clone(), width, height, why };
         let input = Tensor::from_shape(&[1, 3, h, w], &input).map_err(|e| failed(e.to_string()))?;
         let outputs = plan.run.run(tvec!(input.into())).map_err(|e| failed(format!("{e:#}")))?;
         let aspect = f64::from(width) / f64::from(height);
@@ -326,7 +323,11 @@ fn plan(
     let mut outlets = Vec::new();
     for output in outputs {
         let place = have.iter().position(|label| label == output).ok_or_else(|| {
-            EncoderError::NoOutput { name: name.to_owned(), output: output.clone(), have: have.clone() }
+            EncoderError::NoOutput {
+                name: name.to_owned(),
+                output: output.clone(),
+                have: have.clone(),
+            }
         })?;
         outlets.push(available[place]);
     }
@@ -362,7 +363,10 @@ fn feature_map(array: ArrayD<f32>, aspect: f64) -> Option<Array3<f32>> {
             })?;
             let grid = tokens.slice(ndarray::s![first.., ..]).t().to_owned();
             let channels = grid.nrows();
-            grid.as_standard_layout().into_owned().into_shape_with_order((channels, rows, cols)).ok()
+            grid.as_standard_layout()
+                .into_owned()
+                .into_shape_with_order((channels, rows, cols))
+                .ok()
         }
         _ => None,
     }

@@ -1,7 +1,10 @@
 //! Fixed tables of the head: which borders touch under which answer, and which depth ratio
 //! means which direction.
 
-use burn::{Tensor, tensor::{Device, TensorData}};
+use burn::{
+    Tensor,
+    tensor::{Device, TensorData},
+};
 
 use crate::{
     frame::Intrinsics,
@@ -219,7 +222,9 @@ impl Placement<'_> {
         let mut values = Vec::with_capacity(BINS * self.options.len());
         for log_ratio in bin_centres() {
             let seen = self.bearing_degrees(log_ratio).map(|bearing| sector(bearing, self.facing));
-            values.extend(self.options.iter().map(|&option| f32::from(u8::from(seen == Some(option)))));
+            values.extend(
+                self.options.iter().map(|&option| f32::from(u8::from(seen == Some(option)))),
+            );
         }
         values
     }

@@ -189,8 +189,8 @@ impl Head {
             parts.push(pairs(&self.above, side(3), side(2)));
         }
         // A white patch says nothing about its place.
-        let says = self.patch.forward(self.context_scaler.forward(context))
-            * seen.unsqueeze_dim::<3>(2);
+        let says =
+            self.patch.forward(self.context_scaler.forward(context)) * seen.unsqueeze_dim::<3>(2);
         parts.push(says.clone().narrow(2, 0, 1).reshape([batch, n]));
         parts.push(says.narrow(2, 1, 1).reshape([batch, n]));
         let layout = geometry::arrangement_matrix(rows, cols);
@@ -212,11 +212,8 @@ impl Head {
         let plan = geometry::flip_plan(grid.0, grid.1);
         // The border of `patch` that lies at `side` after it is turned back.
         let border = |patch: usize, view: geometry::View| {
-            let row = e
-                .clone()
-                .narrow(1, patch, 1)
-                .narrow(2, view.side, 1)
-                .reshape([batch, places, dim]);
+            let row =
+                e.clone().narrow(1, patch, 1).narrow(2, view.side, 1).reshape([batch, places, dim]);
             if view.reversed { row.flip([1]) } else { row }
         };
         let mut parts = Vec::new();

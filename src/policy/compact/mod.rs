@@ -186,9 +186,10 @@ impl CompactPolicy {
 
     /// How many weights learn.
     pub fn parameters(&self) -> usize {
-        let scalers = 2 * (self.shape.border_channels
-            + self.shape.context_channels
-            + self.shape.point_channels);
+        let scalers = 2
+            * (self.shape.border_channels
+                + self.shape.context_channels
+                + self.shape.point_channels);
         self.head.num_params() - scalers
     }
 
@@ -358,11 +359,7 @@ impl Policy for CompactPolicy {
     type Observation = Observation;
     type Error = CompactError;
 
-    fn observe(
-        &self,
-        frame: &RgbdFrame,
-        tasks: &[Task],
-    ) -> Result<Vec<Observation>, CompactError> {
+    fn observe(&self, frame: &RgbdFrame, tasks: &[Task]) -> Result<Vec<Observation>, CompactError> {
         let mut observer = Observer::new(&self.encoder, frame);
         tasks.iter().map(|task| Ok(observer.observe(task)?)).collect()
     }
