@@ -1,22 +1,28 @@
 //! Cropped patch inpainting: a square is missing; which of four options fills it?
 //!
-//! The published task can be answered without looking at the picture. Enlarged options are
-//! blurred and shrunk ones are crisp; and whoever knows the room knows which option stands
-//! upright. The balanced preset closes both:
+//! The published task can be answered without the picture, from the options alone: an
+//! enlarged option is blurred and a shrunk one crisp; whoever knows the room knows what
+//! stands upright; and the right option is the one that all the others are made from. The
+//! balanced preset makes the four options exchangeable:
 //!
-//! * Every option is averaged down to the same small square and enlarged again, so that all
+//! * Every option is averaged down to the same small square and enlarged again, so all
 //!   carry the same detail and the same noise.
-//! * Picture and options are turned together by a random quarter turn. Upright then means
-//!   nothing, and a turned distractor by itself looks just like a right option.
-//! * Both turned distractors are always there, with one of the three zooms, which is the
-//!   tighter one as often as a wider one. However well single options are judged without
-//!   the picture, three of the four are alike: at most one answer in three is right.
+//! * Picture and options are turned together by a random quarter turn: what stands upright
+//!   is no longer known.
+//! * Two tasks in three offer the four turns of one region. Turned as they are, nothing but
+//!   the picture tells them apart: without it, exactly one answer in four is right.
+//! * One task in three offers the right region and a zoomed one, each also turned by 90
+//!   degrees the same way. Each of the four has a turned twin and a zoomed twin, and the
+//!   right region is the wider one as often as the tighter one. Only who knows how large
+//!   things are in this room can exclude two options, and no one more than two.
+//!
+//! So no judge of options, whatever it has learnt, can pass 2/3 * 1/4 + 1/3 * 1/2 = 1/3.
 
 use rand::RngExt;
 
 use super::{
     Answer, Cutout, Piece, PreparedFrame, Preset, Question, Recipe, Rect, Skip, Task, TaskKind,
-    TaskSource,
+    TaskSource, Zoom,
     alike::{ALIKE_BELOW, Look, require_different, require_size},
     piece::Turn,
     seed::{self, Rng},
@@ -32,29 +38,28 @@ const ATTEMPTS: u32 = 6;
 /// A camera's own blur and noise are below one of its pixels even in the enlarged option.
 pub const THROUGH: u32 = 24;
 
-/// The five distractors.
-pub const DISTRACTORS: [Cutout; 5] =
-    [Cutout::Rotated90, Cutout::Rotated270, Cutout::InnerHalf, Cutout::Outer1_5, Cutout::Outer2];
+/// The five published distractors.
+pub const DISTRACTORS: [Cutout; 5] = [
+    Cutout { zoom: Zoom::Same, turn: Turn::Rotate90 },
+    Cutout { zoom: Zoom::Same, turn: Turn::Rotate270 },
+    Cutout { zoom: Zoom::InnerHalf, turn: Turn::None },
+    Cutout { zoom: Zoom::Outer1_5, turn: Turn::None },
+    Cutout { zoom: Zoom::Outer2, turn: Turn::None },
+];
 
 impl Cutout {
+    /// What was cut out, as it was.
+    pub const RIGHT: Cutout = Cutout { zoom: Zoom::Same, turn: Turn::None };
+
     /// The part of a `width` x `height` picture that this option of the hole shows.
     pub fn rect(self, hole: Rect, width: u32, height: u32) -> Rect {
-        let side = match self {
-            Cutout::Right | Cutout::Rotated90 | Cutout::Rotated270 => return hole,
-            Cutout::InnerHalf => hole.width / 2,
-            Cutout::Outer1_5 => hole.width.saturating_mul(3) / 2,
-            Cutout::Outer2 => hole.width.saturating_mul(2),
+        let side = match self.zoom {
+            Zoom::Same => return hole,
+            Zoom::InnerHalf => hole.width / 2,
+            Zoom::Outer1_5 => hole.width.saturating_mul(3) / 2,
+            Zoom::Outer2 => hole.width.saturating_mul(2),
         };
         hole.square_around(side, width, height)
-    }
-
-    /// How the part is turned.
-    pub fn turn(self) -> Turn {
-        match self {
-            Cutout::Rotated90 => Turn::Rotate90,
-            Cutout::Rotated270 => Turn::Rotate270,
-            _ => Turn::None,
-        }
     }
 
     /// The option as a piece, turned with the whole task by `turn`. The hole is given in
@@ -71,7 +76,7 @@ impl Cutout {
             Preset::Published => None,
         };
         let rect = self.rect(hole, width, height);
-        Piece::Patch { rect, turn: self.turn().and_then(turn), through }
+        Piece::Patch { rect, turn: self.turn.and_then(turn), through }
     }
 }
 
@@ -80,8 +85,8 @@ impl Cutout {
 /// The hole is a square of half the picture's shorter side, anywhere in the picture. The
 /// distractors are three of five: the right part turned by 90 degrees either way, its inner
 /// half enlarged, and the regions 1.5 and 2 times as wide around it shrunk (shifted to lie
-/// inside the picture). See the [module's words](self) for what [`Preset::Balanced`] does
-/// against answering without looking.
+/// inside the picture). [`Preset::Balanced`] turns and zooms in sets that cannot be told
+/// apart without looking at the picture: see the [module's words](self).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Inpaint {
     /// Which rules make the tasks.
@@ -120,17 +125,17 @@ impl TaskSource for Inpaint {
                 height: side,
             };
             let look = |option: Cutout| {
-                Look::of(&frame.color, option.rect(hole, width, height)).turned(option.turn())
+                Look::of(&frame.color, option.rect(hole, width, height)).turned(option.turn)
             };
-            let right = look(Cutout::Right);
-            let distractors = options.iter().filter(|&&option| option != Cutout::Right);
+            let right = look(Cutout::RIGHT);
+            let distractors = options.iter().filter(|&&option| option != Cutout::RIGHT);
             let least =
                 distractors.map(|&other| right.difference(&look(other))).fold(f32::MAX, f32::min);
             most = most.max(least);
             if require_different(least).is_err() {
                 continue;
             }
-            let answer = options.iter().position(|&option| option == Cutout::Right).unwrap_or(0);
+            let answer = options.iter().position(|&option| option == Cutout::RIGHT).unwrap_or(0);
             return Ok(Task {
                 kind: TaskKind::Inpaint,
                 frame_id: frame.id,
@@ -153,18 +158,26 @@ impl TaskSource for Inpaint {
 impl Inpaint {
     /// The right one and three distractors in the order in which they are shown.
     fn draw_options(self, rng: &mut Rng) -> [Cutout; 4] {
-        use Cutout::{InnerHalf, Outer1_5, Outer2, Right, Rotated90, Rotated270};
         let mut options = match self.preset {
             Preset::Published => {
                 let mut five = DISTRACTORS;
                 shuffle(&mut five, rng);
                 let [a, b, c, ..] = five;
-                [Right, a, b, c]
+                [Cutout::RIGHT, a, b, c]
+            }
+            Preset::Balanced if rng.random_ratio(2, 3) => {
+                Turn::ROTATIONS.map(|turn| Cutout { zoom: Zoom::Same, turn })
             }
             Preset::Balanced => {
-                let zooms = [InnerHalf, InnerHalf, Outer1_5, Outer2];
+                let zooms = [Zoom::InnerHalf, Zoom::InnerHalf, Zoom::Outer1_5, Zoom::Outer2];
                 let zoom = zooms[rng.random_range(0..4_u32) as usize];
-                [Right, Rotated90, Rotated270, zoom]
+                let turn = if rng.random() { Turn::Rotate90 } else { Turn::Rotate270 };
+                [
+                    Cutout::RIGHT,
+                    Cutout { turn, ..Cutout::RIGHT },
+                    Cutout { zoom, ..Cutout::RIGHT },
+                    Cutout { zoom, turn },
+                ]
             }
         };
         shuffle(&mut options, rng);
@@ -266,37 +279,82 @@ mod tests {
     }
 
     #[test]
-    fn published_tasks_draw_all_ten_sets_and_balanced_ones_hold_zoom_and_turns_even() {
+    fn published_tasks_draw_all_ten_sets_of_the_five_distractors() {
         let frame = textured(43, 96, 96);
-        for preset in [Preset::Balanced, Preset::Published] {
-            let mut sets = BTreeMap::new();
-            let (mut rights, mut turns) = ([0_u32; 4], BTreeMap::new());
-            for seed in 0..2000 {
-                let task = make(&frame, preset, seed).unwrap();
-                let (_, options, turn, right) = parts(&task);
-                assert_eq!(options[right], Cutout::Right);
-                let mut set = options.map(|option| format!("{option:?}"));
-                set.sort();
-                *sets.entry(set).or_insert(0_u32) += 1;
-                *turns.entry(format!("{turn:?}")).or_insert(0_u32) += 1;
-                rights[right] += 1;
+        let (mut sets, mut rights) = (BTreeMap::new(), [0_u32; 4]);
+        for seed in 0..2000 {
+            let task = make(&frame, Preset::Published, seed).unwrap();
+            let (_, options, turn, right) = parts(&task);
+            assert_eq!((options[right], turn), (Cutout::RIGHT, Turn::None));
+            assert!(options.iter().all(|o| *o == Cutout::RIGHT || DISTRACTORS.contains(o)));
+            let mut set = options.map(|option| format!("{option:?}"));
+            set.sort();
+            *sets.entry(set).or_insert(0_u32) += 1;
+            rights[right] += 1;
+        }
+        assert!(rights.iter().all(|&n| n.abs_diff(500) < 90), "{rights:?}");
+        assert_eq!(sets.len(), 10);
+        assert!(sets.values().all(|n| n.abs_diff(200) < 60), "{sets:?}");
+    }
+
+    #[test]
+    fn options_of_a_balanced_task_are_exchangeable() {
+        let frame = textured(44, 96, 96);
+        let total = 6000;
+        // Shown turns of the right option, and for each distractor how often it occurs.
+        let (mut shown, mut zooms, mut turns) = (BTreeMap::new(), BTreeMap::new(), 0_u32);
+        let mut senses = BTreeMap::new();
+        let mut places = [0_u32; 4];
+        for seed in 0..total {
+            let task = make(&frame, Preset::Balanced, seed).unwrap();
+            let (_, options, turn, right) = parts(&task);
+            assert_eq!(options[right], Cutout::RIGHT);
+            places[right] += 1;
+            *shown.entry(format!("{turn:?}")).or_insert(0_u32) += 1;
+            let zoomed: Vec<_> = options.iter().filter(|o| o.zoom != Zoom::Same).collect();
+            if zoomed.is_empty() {
+                turns += 1;
+                assert!(Turn::ROTATIONS.iter().all(|t| options.iter().any(|o| o.turn == *t)));
+                continue;
             }
-            assert!(rights.iter().all(|&n| n.abs_diff(500) < 90), "{rights:?}");
-            let of = |name: &str| -> u32 {
-                sets.iter().filter(|(set, _)| set.iter().any(|o| o == name)).map(|(_, n)| n).sum()
+            // A square: two regions of one zoom each, both straight and turned alike.
+            assert_eq!((zoomed.len(), zoomed[0].zoom), (2, zoomed[1].zoom));
+            let of = |zoom: Zoom| {
+                let mut turns: Vec<_> =
+                    options.iter().filter(|o| o.zoom == zoom).map(|o| o.turn).collect();
+                turns.sort_by_key(|turn| *turn != Turn::None);
+                turns
             };
-            if preset == Preset::Published {
-                assert_eq!(sets.len(), 10);
-                assert!(sets.values().all(|n| n.abs_diff(200) < 60), "{sets:?}");
-                assert_eq!(turns.len(), 1);
-            } else {
-                assert_eq!(turns.len(), 4);
-                assert!(turns.values().all(|n| n.abs_diff(500) < 90), "{turns:?}");
-                assert_eq!((of("Rotated90"), of("Rotated270")), (2000, 2000));
-                assert!(of("InnerHalf").abs_diff(1000) < 100, "tighter as often as wider");
-                assert!(of("Outer1_5").abs_diff(500) < 90 && of("Outer2").abs_diff(500) < 90);
+            assert_eq!(of(Zoom::Same), of(zoomed[0].zoom));
+            assert_eq!(of(Zoom::Same)[0], Turn::None);
+            *senses.entry(format!("{:?}", of(Zoom::Same)[1])).or_insert(0_u32) += 1;
+            *zooms.entry(format!("{:?}", zoomed[0].zoom)).or_insert(0_u32) += 1;
+        }
+        assert!(turns.abs_diff(4000) < 130, "{turns}");
+        assert!(places.iter().all(|n| n.abs_diff(1500) < 130), "{places:?}");
+        assert!(shown.len() == 4 && shown.values().all(|n| n.abs_diff(1500) < 130), "{shown:?}");
+        assert!(senses.len() == 2 && senses.values().all(|n| n.abs_diff(1000) < 130), "{senses:?}");
+        assert!(zooms["InnerHalf"].abs_diff(1000) < 130, "wider as often as tighter: {zooms:?}");
+        assert!(zooms["Outer1_5"].abs_diff(500) < 100 && zooms["Outer2"].abs_diff(500) < 100);
+    }
+
+    #[test]
+    fn four_turned_options_are_turned_copies_of_each_other_to_the_pixel() {
+        let frame = textured(45, 150, 120);
+        let mut seen = 0;
+        for seed in 0..40 {
+            let task = make(&frame, Preset::Balanced, seed).unwrap();
+            let (_, options, _, right) = parts(&task);
+            if options.iter().any(|option| option.zoom != Zoom::Same) {
+                continue;
+            }
+            seen += 1;
+            let pictures = task.pictures(&frame).unwrap();
+            for (option, picture) in options.iter().zip(&pictures[1..]) {
+                assert_eq!(*picture, turned(&pictures[1 + right], option.turn));
             }
         }
+        assert!(seen > 10);
     }
 
     #[test]

@@ -553,8 +553,14 @@ mod tests {
     use super::*;
     use crate::task::alike::test_frames::textured;
 
-    const TURNS: [Turn; 5] =
-        [Turn::None, Turn::Rotate90, Turn::Rotate270, Turn::FlipVertical, Turn::FlipHorizontal];
+    const TURNS: [Turn; 6] = [
+        Turn::None,
+        Turn::Rotate90,
+        Turn::Rotate180,
+        Turn::Rotate270,
+        Turn::FlipVertical,
+        Turn::FlipHorizontal,
+    ];
 
     fn turned(picture: &RgbImage, turn: Turn) -> RgbImage {
         use image::imageops;
