@@ -18,6 +18,7 @@ const CELL_WIDTH: u32 = 432;
 const PICTURE_HEIGHT: u32 = 300;
 const LINE_HEIGHT: u32 = 20;
 const LINES: u32 = 3;
+const FORM_PX: u32 = 13;
 const MARGIN: u32 = 10;
 const TITLE_HEIGHT: u32 = 40;
 const CELL_HEIGHT: u32 = PICTURE_HEIGHT + LINES * LINE_HEIGHT + 6;
@@ -123,7 +124,7 @@ impl ContactSheet {
         lines.truncate(LINES as usize - 1);
         let mut y = PICTURE_HEIGHT as i32;
         for line in &lines {
-            self.painter.text(&mut cell, (8, y), 15, INK, line);
+            self.painter.text(&mut cell, (8, y), FORM_PX, INK, line);
             y += LINE_HEIGHT as i32;
         }
         let answer = format!("answer {}", task.answer);
@@ -206,14 +207,14 @@ fn form_lines(question: &Question) -> Vec<String> {
                 Facing::AwayFromViewer => "away from the viewer",
             };
             let rule = match rule {
-                PositionRule::Metric => "metric",
-                PositionRule::Pixel => "pixel rule",
+                PositionRule::Metric => "(metric)",
+                PositionRule::Pixel => "(pixels)",
             };
             let listed: Vec<String> = ('A'..)
                 .zip(options)
                 .map(|(letter, option)| format!("{letter} {}", option.name()))
                 .collect();
-            vec![format!("At 1, facing {faces}: where is 2? ({rule})"), listed.join("  ")]
+            vec![format!("At 1, facing {faces}: where is 2? {rule}"), listed.join("  ")]
         }
     }
 }
@@ -276,7 +277,7 @@ mod tests {
             intrinsics: None,
         };
         for line in form_lines(&question) {
-            assert!(painter.text_width(15, &line) < CELL_WIDTH - 16, "{line}");
+            assert!(painter.text_width(FORM_PX, &line) < CELL_WIDTH - 16, "{line}");
         }
     }
 }

@@ -60,6 +60,7 @@ impl Look {
                     Turn::FlipVertical => (last - row, col),
                     Turn::FlipHorizontal => (row, last - col),
                     Turn::Rotate90 => (last - col, row),
+                    Turn::Rotate180 => (last - row, last - col),
                     Turn::Rotate270 => (col, last - row),
                 };
                 cells[row * CELLS + col] = self.0[from_row * CELLS + from_col];

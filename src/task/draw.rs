@@ -148,7 +148,7 @@ impl Painter {
                 for piece in &task.pieces() {
                     let (w, h) = match piece {
                         Piece::Patch { .. } => option_size(task),
-                        _ => (width, height),
+                        _ => piece.native_size((width, height)),
                     };
                     let _ = pictures.push(piece.render(frame, w, h, &mut self.scratch)?);
                 }
@@ -510,7 +510,7 @@ mod tests {
         let task = Inpaint::default().make(&prepared, 3).unwrap();
         let pictures = task.pictures(&frame).unwrap();
         assert_eq!(pictures.len(), 5);
-        assert_eq!(pictures[0].dimensions(), (161, 121));
+        assert_eq!(pictures[0].dimensions(), task.shown_size());
         for option in &pictures[1..] {
             assert_eq!(option.dimensions(), (60, 60));
         }

@@ -231,7 +231,8 @@ pub enum Question {
     },
     /// A square is missing; which of the options fills it?
     FillHole {
-        /// The missing square.
+        /// The missing square, in pixels of the picture as it is shown
+        /// ([`Task::shown_size`]): a balanced task turns picture and options together.
         hole: Rect,
         /// How many options are given.
         options: u8,
@@ -298,23 +299,27 @@ impl fmt::Display for Answer {
     }
 }
 
-/// One option of an inpainting task, before it is drawn.
+/// Which region around a hole an option shows. It is always shown at the hole's size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[allow(missing_docs)]
-pub enum Cutout {
+pub enum Zoom {
     /// What was cut out.
-    Right,
-    /// Turned by 90 degrees clockwise.
-    Rotated90,
-    /// Turned by 90 degrees counter-clockwise.
-    Rotated270,
-    /// The inner half, enlarged.
+    Same,
+    /// Its inner half, enlarged.
     InnerHalf,
     /// A region 1.5 times as wide around it, shrunk.
     Outer1_5,
     /// A region twice as wide around it, shrunk.
     Outer2,
+}
+
+/// One option of an inpainting task, before it is drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Cutout {
+    /// Which region it shows.
+    pub zoom: Zoom,
+    /// How it is turned against the picture.
+    pub turn: Turn,
 }
 
 /// How the pictures of a task are made from its frame. Hidden from policies: it gives
@@ -340,6 +345,8 @@ pub enum Recipe {
     Options {
         /// What each option shows.
         options: [Cutout; 4],
+        /// How the picture and all options are turned together.
+        turn: Turn,
     },
 }
 

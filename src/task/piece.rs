@@ -9,17 +9,22 @@ use fast_image_resize::{
     images::{Image, ImageRef},
 };
 use image::RgbImage;
+use serde::{Deserialize, Serialize};
 
 use super::{Question, Recipe, Rect, Task};
 use crate::frame::{MAX_PIXELS, MAX_SIDE_PX, RgbdFrame};
 
 /// How a piece is turned after it is cut out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Turn {
     /// Not at all.
+    #[default]
     None,
     /// By 90 degrees clockwise.
     Rotate90,
+    /// By 180 degrees.
+    Rotate180,
     /// By 90 degrees counter-clockwise.
     Rotate270,
     /// Upside down.
@@ -32,6 +37,56 @@ impl Turn {
     /// Whether width and height change places.
     pub fn swaps_sides(self) -> bool {
         matches!(self, Turn::Rotate90 | Turn::Rotate270)
+    }
+
+    /// The rotations in steps of 90 degrees clockwise.
+    pub const ROTATIONS: [Turn; 4] = [Turn::None, Turn::Rotate90, Turn::Rotate180, Turn::Rotate270];
+
+    /// This rotation, and then `then`. A flip is left as it is: pieces are flipped or
+    /// rotated, never both.
+    pub fn and_then(self, then: Turn) -> Turn {
+        let quarters = |turn| Self::ROTATIONS.iter().position(|rotation| *rotation == turn);
+        match (quarters(self), quarters(then)) {
+            (Some(a), Some(b)) => Self::ROTATIONS[(a + b) % 4],
+            _ => self,
+        }
+    }
+
+    /// The size of a `width` x `height` picture after turning.
+    pub fn size(self, (width, height): (u32, u32)) -> (u32, u32) {
+        if self.swaps_sides() { (height, width) } else { (width, height) }
+    }
+
+    /// Where a rectangle of a `width` x `height` picture lies after the picture is turned.
+    ///
+    /// ```
+    /// use spatial_ssrl::task::{Rect, Turn};
+    /// let corner = Rect { x: 0, y: 0, width: 10, height: 20 };
+    /// let turned = Turn::Rotate90.rect(corner, (640, 480));
+    /// assert_eq!(turned, Rect { x: 460, y: 0, width: 20, height: 10 });
+    /// assert_eq!(Turn::Rotate270.rect(turned, (480, 640)), corner);
+    /// ```
+    pub fn rect(self, rect: Rect, (width, height): (u32, u32)) -> Rect {
+        let Rect { x, y, width: w, height: h } = rect;
+        let right = (width as i32).wrapping_sub(x).wrapping_sub(w as i32);
+        let below = (height as i32).wrapping_sub(y).wrapping_sub(h as i32);
+        match self {
+            Turn::None => rect,
+            Turn::Rotate90 => Rect { x: below, y: x, width: h, height: w },
+            Turn::Rotate180 => Rect { x: right, y: below, ..rect },
+            Turn::Rotate270 => Rect { x: y, y: right, width: h, height: w },
+            Turn::FlipVertical => Rect { y: below, ..rect },
+            Turn::FlipHorizontal => Rect { x: right, ..rect },
+        }
+    }
+
+    /// The rotation or flip that takes this one back.
+    pub fn back(self) -> Turn {
+        match self {
+            Turn::Rotate90 => Turn::Rotate270,
+            Turn::Rotate270 => Turn::Rotate90,
+            other => other,
+        }
     }
 
     /// Turns `[height, width, 3]` bytes into `out`, which has the same length.
@@ -50,6 +105,11 @@ impl Turn {
                     for (a, b) in from.chunks_exact(3).rev().zip(to.chunks_exact_mut(3)) {
                         b.copy_from_slice(a);
                     }
+                }
+            }
+            Turn::Rotate180 => {
+                for (a, b) in pixels.chunks_exact(3).rev().zip(out.chunks_exact_mut(3)) {
+                    b.copy_from_slice(a);
                 }
             }
             Turn::Rotate90 | Turn::Rotate270 => {
@@ -89,8 +149,10 @@ pub enum Piece {
     },
     /// The whole frame with a black square.
     Holed {
-        /// The square.
+        /// The square, in pixels of the frame.
         hole: Rect,
+        /// How the frame is turned once the square is painted.
+        turn: Turn,
     },
     /// The whole frame.
     Whole,
@@ -201,9 +263,9 @@ impl Piece {
     /// Width and height at which this piece shows the frame's own pixels.
     pub fn native_size(&self, frame_size: (u32, u32)) -> (u32, u32) {
         match self {
-            Piece::Patch { rect, turn, .. } if turn.swaps_sides() => (rect.height, rect.width),
-            Piece::Patch { rect, .. } => (rect.width, rect.height),
-            Piece::White | Piece::Holed { .. } | Piece::Whole => frame_size,
+            Piece::Patch { rect, turn, .. } => turn.size((rect.width, rect.height)),
+            Piece::Holed { turn, .. } => turn.size(frame_size),
+            Piece::White | Piece::Whole => frame_size,
         }
     }
 
@@ -274,7 +336,7 @@ impl Piece {
                 Ok(())
             }
             Piece::Whole => source.resample(source.full(), width, height, scratch, out),
-            Piece::Holed { hole } => {
+            Piece::Holed { hole, turn } => {
                 let (x, y, hole_width, hole_height) = source.check(hole)?;
                 // The hole is painted before resampling: a person who scales the picture
                 // down sees the same mixture at its edge.
@@ -286,24 +348,14 @@ impl Piece {
                     holed[start..start + hole_width as usize * 3].fill(0);
                 }
                 let picture = Pixels { bytes: &holed, ..source };
-                let done = picture.resample(source.full(), width, height, scratch, out);
+                let view = View { rect: picture.full(), through: None, turn };
+                let done = picture.turned(view, (width, height), scratch, out);
                 scratch.holed = holed;
                 done
             }
             Piece::Patch { rect, turn, through } => {
-                let rect = source.check(rect)?;
-                if turn == Turn::None {
-                    return source.patch(rect, through, width, height, scratch, out);
-                }
-                let (w, h) = if turn.swaps_sides() { (height, width) } else { (width, height) };
-                let mut straight = std::mem::take(&mut scratch.straight);
-                straight.resize(expected, 0);
-                let done = source.patch(rect, through, w, h, scratch, &mut straight);
-                if done.is_ok() {
-                    turn.apply(&straight, w, h, out);
-                }
-                scratch.straight = straight;
-                done
+                let view = View { rect: source.check(rect)?, through, turn };
+                source.turned(view, (width, height), scratch, out)
             }
         }
     }
@@ -333,6 +385,14 @@ fn checked_len(width: u32, height: u32) -> Result<usize, RenderError> {
 
 type Corner = (u32, u32, u32, u32);
 
+/// What of a picture is shown, and how.
+#[derive(Clone, Copy)]
+struct View {
+    rect: Corner,
+    through: Option<u32>,
+    turn: Turn,
+}
+
 /// A picture's bytes, `[height, width, 3]`.
 #[derive(Clone, Copy)]
 struct Pixels<'a> {
@@ -349,6 +409,29 @@ impl Pixels<'_> {
     fn check(&self, rect: Rect) -> Result<Corner, RenderError> {
         let (width, height) = (self.width, self.height);
         rect.inside(width, height).ok_or(RenderError::Outside { rect, width, height })
+    }
+
+    /// A view is resampled first and turned then, so both orders give the same pixels
+    /// though a filter's rounding is not quite symmetric.
+    fn turned(
+        &self,
+        view: View,
+        (width, height): (u32, u32),
+        scratch: &mut Scratch,
+        out: &mut [u8],
+    ) -> Result<(), RenderError> {
+        if view.turn == Turn::None {
+            return self.patch(view.rect, view.through, width, height, scratch, out);
+        }
+        let (w, h) = view.turn.back().size((width, height));
+        let mut straight = std::mem::take(&mut scratch.straight);
+        straight.resize(out.len(), 0);
+        let done = self.patch(view.rect, view.through, w, h, scratch, &mut straight);
+        if done.is_ok() {
+            view.turn.apply(&straight, w, h, out);
+        }
+        scratch.straight = straight;
+        done
     }
 
     /// A rectangle, first averaged down to `through` x `through` if that is asked for.
@@ -405,6 +488,15 @@ impl Pixels<'_> {
 }
 
 impl Task {
+    /// Width and height in pixels of the picture that points and holes of the question
+    /// refer to: the frame's, but with sides swapped when the recipe turns it on its side.
+    pub fn shown_size(&self) -> (u32, u32) {
+        match self.recipe {
+            Recipe::Options { turn, .. } => turn.size(self.picture_size),
+            _ => self.picture_size,
+        }
+    }
+
     /// What there is to look at, in the order in which it is shown.
     ///
     /// | question | pieces |
@@ -441,10 +533,11 @@ impl Task {
                     }
                 }
             }
-            (&Question::FillHole { hole, .. }, Recipe::Options { options }) => {
-                add(Piece::Holed { hole });
+            (&Question::FillHole { hole, .. }, &Recipe::Options { options, turn }) => {
+                let hole = turn.back().rect(hole, self.shown_size());
+                add(Piece::Holed { hole, turn });
                 for option in options {
-                    add(option.piece(hole, self.picture_size, self.preset));
+                    add(option.piece(hole, self.picture_size, turn, self.preset));
                 }
             }
             _ => add(Piece::Whole),
@@ -460,14 +553,21 @@ mod tests {
     use super::*;
     use crate::task::alike::test_frames::textured;
 
-    const TURNS: [Turn; 5] =
-        [Turn::None, Turn::Rotate90, Turn::Rotate270, Turn::FlipVertical, Turn::FlipHorizontal];
+    const TURNS: [Turn; 6] = [
+        Turn::None,
+        Turn::Rotate90,
+        Turn::Rotate180,
+        Turn::Rotate270,
+        Turn::FlipVertical,
+        Turn::FlipHorizontal,
+    ];
 
     fn turned(picture: &RgbImage, turn: Turn) -> RgbImage {
         use image::imageops;
         match turn {
             Turn::None => picture.clone(),
             Turn::Rotate90 => imageops::rotate90(picture),
+            Turn::Rotate180 => imageops::rotate180(picture),
             Turn::Rotate270 => imageops::rotate270(picture),
             Turn::FlipVertical => imageops::flip_vertical(picture),
             Turn::FlipHorizontal => imageops::flip_horizontal(picture),
@@ -481,7 +581,7 @@ mod tests {
         fn a_turned_piece_is_the_turned_rendering_of_the_straight_piece(
             seed in any::<u64>(), x in 0_i32..40, y in 0_i32..30,
             w in 1_u32..50, h in 1_u32..40, out_w in 1_u32..70, out_h in 1_u32..70,
-            turn in 0_usize..5, through in prop::option::of(1_u32..24),
+            turn in 0_usize..6, through in prop::option::of(1_u32..24),
         ) {
             let frame = textured(seed, 91, 71);
             let turn = TURNS[turn];
@@ -525,14 +625,34 @@ mod tests {
     }
 
     #[test]
-    fn the_hole_is_black_and_its_surroundings_are_untouched() {
+    fn the_hole_is_black_and_its_surroundings_are_untouched_however_it_is_turned() {
         let frame = textured(9, 80, 60);
         let hole = Rect { x: 20, y: 10, width: 30, height: 30 };
-        let got = Piece::Holed { hole }.render(&frame, 80, 60, &mut Scratch::default()).unwrap();
-        for (x, y, pixel) in got.enumerate_pixels() {
-            let inside = (20..50).contains(&x) && (10..40).contains(&y);
-            let expected = if inside { [0; 3] } else { frame.color.get_pixel(x, y).0 };
-            assert_eq!(pixel.0, expected, "{x} {y}");
+        for turn in TURNS {
+            let piece = Piece::Holed { hole, turn };
+            let (width, height) = piece.native_size((80, 60));
+            let got = piece.render(&frame, width, height, &mut Scratch::default()).unwrap();
+            let shown = turn.rect(hole, (80, 60));
+            let whole = turned(&frame.color, turn);
+            assert_eq!(turn.back().rect(shown, (width, height)), hole);
+            for (x, y, pixel) in got.enumerate_pixels() {
+                let inside = (shown.x..shown.x + 30).contains(&(x as i32))
+                    && (shown.y..shown.y + 30).contains(&(y as i32));
+                let expected = if inside { [0; 3] } else { whole.get_pixel(x, y).0 };
+                assert_eq!(pixel.0, expected, "{turn:?} {x} {y}");
+            }
+        }
+    }
+
+    #[test]
+    fn rotations_add_up() {
+        let picture = textured(2, 30, 20).color;
+        for first in Turn::ROTATIONS {
+            for then in Turn::ROTATIONS {
+                let both = turned(&turned(&picture, first), then);
+                assert_eq!(turned(&picture, first.and_then(then)), both, "{first:?} {then:?}");
+            }
+            assert_eq!(first.and_then(first.back()), Turn::None);
         }
     }
 
@@ -548,7 +668,11 @@ mod tests {
         ] {
             let error = Piece::plain(rect).render(&frame, 8, 8, &mut scratch).unwrap_err();
             assert_eq!(error, RenderError::Outside { rect, width: 64, height: 48 });
-            assert!(Piece::Holed { hole: rect }.render(&frame, 8, 8, &mut scratch).is_err());
+            assert!(
+                Piece::Holed { hole: rect, turn: Turn::None }
+                    .render(&frame, 8, 8, &mut scratch)
+                    .is_err()
+            );
         }
         for (w, h) in [(0, 8), (8, 0), (u32::MAX, u32::MAX), (8192, 8192)] {
             let error = Piece::Whole.render(&frame, w, h, &mut scratch).unwrap_err();

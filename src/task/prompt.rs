@@ -141,13 +141,13 @@ fn fill_hole(options: u8, one_picture: bool, wording: usize) -> String {
     };
     let ask = [
         format!(
-            "{which}A square was cut out of the photograph. Which of the {count} options is the missing part, at the right scale and the right way up?"
+            "{which}A square was cut out of the photograph. Which of the {count} options is the missing part, at the right scale and turned the right way?"
         ),
         format!(
-            "{which}Which option fills the black square so that it continues its surroundings on all four sides, neither turned nor larger nor smaller than it should be?"
+            "{which}Which option fills the black square so that it continues its surroundings on all four sides, neither turned against it nor larger or smaller than it should be?"
         ),
         format!(
-            "{which}Only one option shows exactly what was where the black square is now; the others are turned, or show the place from too near or too far. Which one is it?"
+            "{which}Only one option shows exactly what was where the black square is now; the others are turned against it, or show too small or too large a part of the scene. Which one is it?"
         ),
     ];
     format!("{} Answer with one letter: {letters}.", ask[wording % ask.len()])

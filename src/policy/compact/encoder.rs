@@ -160,7 +160,11 @@ impl Encoder {
             }
         }
         let mut plans: Vec<Plan> = Vec::new();
-        for size in [config.whole_size, config.square_size, config.tall_size, config.wide_size] {
+        // Pictures of balanced inpainting tasks may lie on their side.
+        let [width, height] = config.whole_size;
+        let (whole, on_its_side) = ([width, height], [height, width]);
+        let sizes = [whole, on_its_side, config.square_size, config.tall_size, config.wide_size];
+        for size in sizes {
             if plans.iter().all(|plan| plan.size != size) {
                 let run = plan(&name, &bytes, &outputs, size)?;
                 plans.push(Plan { size, run });

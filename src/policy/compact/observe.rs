@@ -163,7 +163,7 @@ impl<'a> Observer<'a> {
             Question::FillHole { hole, options } => {
                 need(1 + usize::from(*options))?;
                 let maps = self.whole(&pieces[0])?;
-                let ring = self.ring(&maps, *hole);
+                let ring = self.ring(&maps, *hole, task.shown_size());
                 let options = pieces[1..].iter().map(|piece| self.patch(piece));
                 Evidence::Hole { ring, options: options.collect::<Result<_, _>>()? }
             }
@@ -195,7 +195,11 @@ impl<'a> Observer<'a> {
         if let Some(known) = self.wholes.get(piece) {
             return Ok(known.clone());
         }
-        let maps = Arc::new(self.encode(piece, self.encoder.config().whole_size)?);
+        let [width, height] = self.encoder.config().whole_size;
+        // A picture that lies on its side is encoded on its side, or it would be stretched.
+        let on_its_side = matches!(piece, Piece::Holed { turn, .. } if turn.swaps_sides());
+        let size = if on_its_side { [height, width] } else { [width, height] };
+        let maps = Arc::new(self.encode(piece, size)?);
         self.wholes.insert(*piece, maps.clone());
         Ok(maps)
     }
@@ -236,8 +240,8 @@ impl<'a> Observer<'a> {
     }
 
     /// Features of the first map cells that lie wholly outside the hole.
-    fn ring(&self, maps: &Maps, hole: Rect) -> RingFeatures {
-        let (width, height) = (self.frame.width() as f32, self.frame.height() as f32);
+    fn ring(&self, maps: &Maps, hole: Rect, shown_size: (u32, u32)) -> RingFeatures {
+        let (width, height) = (shown_size.0 as f32, shown_size.1 as f32);
         let left = hole.x as f32 / width;
         let right = (hole.x as f32 + hole.width as f32) / width;
         let top = hole.y as f32 / height;
