@@ -18,10 +18,8 @@ struct Row {
 
 #[test]
 fn golden_position_truth_holds_in_all_rows() {
-    let shared = std::env::var_os("SPATIAL_SSRL_SHARED").map_or_else(
-        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared"),
-        PathBuf::from,
-    );
+    let shared = std::env::var_os("SPATIAL_SSRL_SHARED")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared"), PathBuf::from);
     let path = shared.join("golden/tasks/position_truth.json");
     let Ok(text) = std::fs::read_to_string(&path) else {
         println!("skipped: {} is not there", path.display());

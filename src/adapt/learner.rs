@@ -37,8 +37,8 @@ pub struct LearnConfig {
     pub tasks_per_view: BTreeMap<String, f64>,
     /// Tasks of each kind that are remembered.
     pub memory_per_kind: usize,
-    /// Tasks of each kind in a step.
-    pub tasks_per_step: usize,
+    /// Tasks in a step, by kind.
+    pub tasks_per_step: BTreeMap<String, usize>,
     /// How often tasks whose answers were all equally right are drawn anew in a step.
     pub redraws: usize,
     /// The highest learning rate; it rises over the first tenth of the steps and then falls
@@ -50,20 +50,19 @@ pub struct LearnConfig {
 
 impl Default for LearnConfig {
     fn default() -> Self {
-        let per_view = [
-            ("reorder", 1.0),
-            ("flip", 0.5),
-            ("inpaint", 0.5),
-            ("depth", 10.0),
-            ("position", 10.0),
-        ];
+        fn by_kind<T: Copy>(rgb: [T; 3], depth: [T; 2]) -> BTreeMap<String, T> {
+            let values = rgb.into_iter().chain(depth);
+            TaskKind::BUILTIN.iter().map(|kind| kind.name().to_owned()).zip(values).collect()
+        }
         LearnConfig {
-            steps: 600,
+            steps: 1200,
             views: 24,
-            max_views: 900,
-            tasks_per_view: per_view.map(|(kind, n)| (kind.to_owned(), n)).into(),
+            max_views: 1200,
+            // Colour tasks need many pictures encoded and are soon learnt; depth tasks share
+            // one picture and are the hard part.
+            tasks_per_view: by_kind([0.4, 0.25, 0.25], [10.0, 10.0]),
             memory_per_kind: 12_000,
-            tasks_per_step: 24,
+            tasks_per_step: by_kind([16; 3], [64; 2]),
             redraws: 1,
             learning_rate: 4e-3,
             view: ViewConfig::default(),
@@ -369,6 +368,11 @@ impl<P: Policy + Sync> Learner<P> {
     }
 }
 
+/// Tasks of one kind in a step; a user's own kind counts like a colour kind.
+fn per_step(config: &LearnConfig, kind: &TaskKind) -> usize {
+    config.tasks_per_step.get(kind.name()).copied().unwrap_or(16)
+}
+
 /// A task whose group of answers teaches something.
 struct Teaching<'m, O> {
     memory: &'m Memory<O>,
@@ -390,7 +394,7 @@ fn rollouts<'m, P: Policy>(
     let mut teaching = Vec::new();
     let mut rewards = Vec::new();
     let mut wanted: BTreeMap<&TaskKind, usize> =
-        memory.kinds().map(|kind| (kind, config.tasks_per_step)).collect();
+        memory.kinds().map(|kind| (kind, per_step(config, kind))).collect();
     let mut accuracy: BTreeMap<&TaskKind, (f64, f64)> = BTreeMap::new();
     for round in 0..=config.redraws {
         let mut drawn = Vec::new();

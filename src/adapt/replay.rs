@@ -62,7 +62,8 @@ impl Default for RunConfig {
 }
 
 impl crate::config::OptionalKeys for RunConfig {
-    const OPTIONAL_KEYS: &'static [&'static str] = &["learn.tasks_per_view.*"];
+    const OPTIONAL_KEYS: &'static [&'static str] =
+        &["learn.tasks_per_view.*", "learn.tasks_per_step.*"];
 }
 
 /// Which tasks are made.

@@ -23,12 +23,14 @@ use crate::{
 /// and the best score of a policy that sees no picture. Ctrl-C ends it and keeps what was
 /// learnt.
 #[derive(Debug, Args)]
-#[command(after_help = "RUN gets policy/ (for eval), summary.json, metrics.jsonl and config.toml.\n\n\
+#[command(
+    after_help = "RUN gets policy/ (for eval), summary.json, metrics.jsonl and config.toml.\n\n\
     Examples:\n  \
     spatial-ssrl adapt                           a rendered room, nothing needed\n  \
     spatial-ssrl adapt my_bag --out run          a bag; the policy and the figures go to run/\n  \
     spatial-ssrl adapt my_bag --max-seconds 60   stop learning after a minute\n  \
-    spatial-ssrl adapt my_bag --config configs/compact.toml")]
+    spatial-ssrl adapt my_bag --config configs/compact.toml"
+)]
 pub struct AdaptArgs {
     /// Where frames come from: a bag, a folder, or a rendered room
     #[arg(default_value = "room")]

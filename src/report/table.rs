@@ -34,31 +34,46 @@ fn counts(tally: &Tally) -> String {
 pub fn adapted(summary: &Summary, unpaired: &Tally, lost: &Tally) -> String {
     let mut out = String::new();
     let preset = format!("{:?}", summary.preset).to_lowercase();
-    line(&mut out, format!("{}, seed {}, {preset} tasks; held-out accuracy in %", summary.source, summary.seed));
-    line(&mut out, format!(
-        "\n{:<10} {:>6} {:>8} {:>8}   {:<14} {:>7} {:>6}",
-        "kind", "tasks", "before", "after", "95 %", "chance", "blind"
-    ));
+    line(
+        &mut out,
+        format!(
+            "{}, seed {}, {preset} tasks; held-out accuracy in %",
+            summary.source, summary.seed
+        ),
+    );
+    line(
+        &mut out,
+        format!(
+            "\n{:<10} {:>6} {:>8} {:>8}   {:<14} {:>7} {:>6}",
+            "kind", "tasks", "before", "after", "95 %", "chance", "blind"
+        ),
+    );
     for (kind, after) in in_order(&summary.after) {
         let before = summary.before.get(kind).map_or(0.0, |score| score.accuracy);
-        line(&mut out, format!(
-            "{:<10} {:>6} {:>8} {:>8}   {:<14} {:>7} {:>6}",
-            kind.name(),
-            after.n,
-            percent(before),
-            percent(after.accuracy),
-            interval(after.ci95),
-            percent(after.chance),
-            percent(after.blind)
-        ));
+        line(
+            &mut out,
+            format!(
+                "{:<10} {:>6} {:>8} {:>8}   {:<14} {:>7} {:>6}",
+                kind.name(),
+                after.n,
+                percent(before),
+                percent(after.accuracy),
+                interval(after.ci95),
+                percent(after.chance),
+                percent(after.blind)
+            ),
+        );
     }
-    line(&mut out, format!(
-        "{:<10} {:>6} {:>8} {:>8}",
-        "mean",
-        "",
-        percent(summary.mean_before),
-        percent(summary.mean_after)
-    ));
+    line(
+        &mut out,
+        format!(
+            "{:<10} {:>6} {:>8} {:>8}",
+            "mean",
+            "",
+            percent(summary.mean_before),
+            percent(summary.mean_after)
+        ),
+    );
     let frames = &summary.frames;
     line(&mut out, format!("\nframes    {} read, {} used", frames.read, frames.used));
     for (what, tally) in [
@@ -80,15 +95,18 @@ pub fn adapted(summary: &Summary, unpaired: &Tally, lost: &Tally) -> String {
         line(&mut out, format!("  skipped {}", counts(&summary.updates.skipped)));
     }
     let time = &summary.wall_seconds;
-    line(&mut out, format!(
-        "time      {:.0} s: tasks {:.0}, encoding {:.0}, rollouts {:.0}, updates {:.0}; peak memory {} MiB",
-        time.total,
-        time.build_tasks,
-        time.encode,
-        time.rollout,
-        time.update,
-        summary.peak_rss_bytes >> 20
-    ));
+    line(
+        &mut out,
+        format!(
+            "time      {:.0} s: tasks {:.0}, encoding {:.0}, rollouts {:.0}, updates {:.0}; peak memory {} MiB",
+            time.total,
+            time.build_tasks,
+            time.encode,
+            time.rollout,
+            time.update,
+            summary.peak_rss_bytes >> 20
+        ),
+    );
     out
 }
 
@@ -96,20 +114,26 @@ pub fn adapted(summary: &Summary, unpaired: &Tally, lost: &Tally) -> String {
 pub fn evaluated(source: &str, scores: &Scores, mean: f64) -> String {
     let mut out = String::new();
     line(&mut out, format!("{source}; accuracy in %\n"));
-    line(&mut out, format!(
-        "{:<10} {:>6} {:>9}   {:<14} {:>7} {:>6}",
-        "kind", "tasks", "accuracy", "95 %", "chance", "blind"
-    ));
-    for (kind, score) in in_order(scores) {
-        line(&mut out, format!(
+    line(
+        &mut out,
+        format!(
             "{:<10} {:>6} {:>9}   {:<14} {:>7} {:>6}",
-            kind.name(),
-            score.n,
-            percent(score.accuracy),
-            interval(score.ci95),
-            percent(score.chance),
-            percent(score.blind)
-        ));
+            "kind", "tasks", "accuracy", "95 %", "chance", "blind"
+        ),
+    );
+    for (kind, score) in in_order(scores) {
+        line(
+            &mut out,
+            format!(
+                "{:<10} {:>6} {:>9}   {:<14} {:>7} {:>6}",
+                kind.name(),
+                score.n,
+                percent(score.accuracy),
+                interval(score.ci95),
+                percent(score.chance),
+                percent(score.blind)
+            ),
+        );
     }
     line(&mut out, format!("{:<10} {:>6} {:>9}", "mean", "", percent(mean)));
     out

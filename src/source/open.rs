@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::frame::Extent;
 use super::{
     FrameSource, SourceError, SourceOptions,
     bag::{BagSource, files},
@@ -10,6 +9,7 @@ use super::{
     prefetch::Prefetch,
     room::{RoomSource, RoomSpec},
 };
+use crate::frame::Extent;
 
 /// What SOURCE can be, for error messages.
 const FORMS: &str = "SOURCE is a rosbag2 folder (with metadata.yaml), a .mcap or .db3 file \

@@ -1,30 +1,31 @@
 //! Regional depth ordering: three marked regions, from nearest to farthest.
 //!
-//! In most pictures what stands lower is nearer, so markers put anywhere give their order
-//! away by their places alone. The balanced preset first fixes the *pattern* of the markers,
-//! their offsets from each other, and looks where in the frame it can lie so that the first
-//! marker is nearest, so that the second is, and so on: all six relations must occur. Only
-//! then is one of the six drawn, all equally likely, so that rows, columns and distances
-//! of the markers to each other tell exactly nothing. Of the places where each relation
-//! occurs those nearest to one common point are taken, so that the place tells little.
+//! In most pictures what stands lower is nearer, and one side of a room is nearer than the
+//! other, so markers put anywhere give their order away by their coordinates. The balanced
+//! preset asks only what coordinates cannot tell: it fits the frame's smooth layout (a
+//! polynomial of column and row), draws three places for which the layout foretells a depth
+//! at which near, middle and far regions all exist, decides who is near, middle and far, and
+//! takes regions that are alike in what is foretold, close to those places. How rows relate
+//! to depths is decided beforehand, all six ways equally likely.
 
 use rand::RngExt;
 
 use super::{
-    Answer, Pixel, Places, Preset, PreparedFrame, Question, Recipe, Skip, Task, TaskKind,
+    Answer, Pixel, Places, PreparedFrame, Preset, Question, Recipe, Skip, Task, TaskKind,
     TaskSource,
-    regions::{Band, Level, MAX_GRID, RegionIndex},
+    layout::{Placed, PlacedBands},
+    regions::{Band, Level, RegionIndex},
     seed::{Rng, rng},
 };
 
 /// Two markers never come nearer to each other than this share of the shorter side.
 const MIN_DISTANCE: f32 = 0.1;
-/// How far the markers of a pattern lie apart at most, as a share of the picture's height.
-const REACH: f32 = 0.45;
-/// How many patterns of three markers are tried before a frame is given up.
-const PATTERNS: usize = 100;
-/// How many points are tried as the common place of a pattern.
-const CENTRES: usize = 16;
+/// The places that the markers are drawn for are farther apart, as such a share.
+const PLACES_APART: f32 = 0.3;
+/// How many times three regions are drawn before a frame is given up.
+const DRAWS: usize = 300;
+/// Of how many regions that are alike the one nearest to its place is taken.
+const CANDIDATES: usize = 128;
 /// How many times the published rules draw three regions.
 const PUBLISHED_DRAWS: usize = 64;
 
@@ -110,7 +111,7 @@ fn published(index: &RegionIndex, rng: &mut Rng) -> Result<[Cell; 3], Skip> {
             if !all {
                 break;
             }
-            if apart(index, &cells) {
+            if apart(index, &cells, MIN_DISTANCE) {
                 return Ok(cells);
             }
         }
@@ -133,142 +134,70 @@ fn any_cell(level: &Level, rows: usize, band: Band, rng: &mut Rng) -> Option<Cel
     None
 }
 
-/// Regions from nearest to farthest whose places tell nothing about their depth.
+/// Regions from nearest to farthest whose coordinates tell next to nothing about depth.
 fn balanced(index: &RegionIndex, rng: &mut Rng) -> Result<[Cell; 3], Skip> {
-    let (cols, rows) = index.grid_size();
-    let reach = (REACH * index.picture_size().1 as f32 / index.stride_px() as f32) as i32;
+    let mut skip = Skip::NoRegions;
     for at in 0..2 {
         let level = index.level(at);
-        for _ in 0..PATTERNS / (at + 1) {
-            let mut step = || (rng.random_range(-reach..=reach), rng.random_range(-reach..=reach));
-            let pattern = [(0, 0), step(), step()];
-            if !pattern_apart(index, &pattern) {
-                continue;
-            }
-            let (places, possible) = relations(level, rows, &pattern);
-            if !possible {
-                continue;
-            }
-            let cells = common_place(&places, rows, cols, rng);
-            let which = rng.random_range(0..RELATIONS.len());
-            let (row, col) = cells[which];
-            let shifted = pattern.map(|(down, right)| {
-                ((row as i32 + down) as usize, (col as i32 + right) as usize)
-            });
-            return Ok(by_band(RELATIONS[which], shifted));
+        let any = |band| (0..index.grid_size().1).any(|row| level.band(row, band) != 0);
+        if Band::ALL.into_iter().all(any) {
+            skip = Skip::NoBalancedRegions;
+        }
+        let Some(placed) = index.placed(at) else { continue };
+        // Which of the three is highest in the picture, which lowest: decided beforehand, so
+        // that what a frame offers most often is not asked most often.
+        let wanted = RELATIONS[rng.random_range(0..RELATIONS.len())].map(|band| band as usize);
+        let found = (0..DRAWS)
+            .find_map(|_| exchangeable(index, placed, rng).filter(|cells| by_row(cells) == wanted));
+        if let Some(cells) = found {
+            return Ok(cells);
         }
     }
-    Err(Skip::NoBalancedRegions)
+    Err(skip)
 }
 
-/// Where each relation of a pattern's cells to the bands occurs: bit `c` of row `r` is set
-/// if it does with the pattern's first cell there. Also whether all six occur somewhere.
-fn relations(level: &Level, rows: usize, pattern: &[(i32, i32); 3]) -> ([[u128; MAX_GRID]; 6], bool) {
-    let mut places = [[0_u128; MAX_GRID]; 6];
-    let mut any = [0_u128; 6];
-    for row in 0..rows.min(MAX_GRID) {
-        let mut masks = [[0_u128; 3]; 3];
-        for (masks, (down, right)) in masks.iter_mut().zip(pattern) {
-            let Ok(row) = usize::try_from(row as i32 + down) else { continue };
-            for band in Band::ALL {
-                masks[band as usize] = shifted(level.band(row, band), *right);
-            }
-        }
-        for (relation, bands) in RELATIONS.iter().enumerate() {
-            let here = masks[0][bands[0] as usize]
-                & masks[1][bands[1] as usize]
-                & masks[2][bands[2] as usize];
-            places[relation][row] = here;
-            any[relation] |= here;
-        }
+/// The bands from the highest row to the lowest.
+fn by_row(cells: &[Cell; 3]) -> [usize; 3] {
+    let mut order = [0, 1, 2];
+    order.sort_by_key(|&band| cells[band]);
+    order
+}
+
+/// Draws three places first, for each of which regions of all three bands exist where the
+/// layout foretells the same depth; then who is near, middle and far; then the regions
+/// themselves, close to those places.
+fn exchangeable(index: &RegionIndex, placed: &PlacedBands, rng: &mut Rng) -> Option<[Cell; 3]> {
+    let mut places = [Placed { foretold: 0.0, row: 0, col: 0 }; 3];
+    for place in &mut places {
+        *place = placed.any_open(rng)?;
     }
-    (places, !any.contains(&0))
-}
-
-/// For each relation the place nearest to one common point; of a few random points the one
-/// to which all six come nearest, so that the place tells as little as the frame allows.
-fn common_place(
-    places: &[[u128; MAX_GRID]; 6],
-    rows: usize,
-    cols: usize,
-    rng: &mut Rng,
-) -> [Cell; 6] {
-    let mut best = (i32::MAX, [(0, 0); 6]);
-    for _ in 0..CENTRES {
-        let centre = (rng.random_range(0..rows.max(1)), rng.random_range(0..cols.max(1)));
-        let mut picked = [(0, 0); 6];
-        let mut worst = 0;
-        for (picked, places) in picked.iter_mut().zip(places) {
-            let (away, cell) = nearest(places, rows, centre);
-            *picked = cell;
-            worst = worst.max(away);
-        }
-        if worst < best.0 {
-            best = (worst, picked);
-        }
+    let cell = |p: Placed| (usize::from(p.row), usize::from(p.col));
+    if !apart(index, &places.map(cell), PLACES_APART) {
+        return None;
     }
-    best.1
-}
-
-/// The set bit nearest to a cell, with its squared distance.
-fn nearest(places: &[u128; MAX_GRID], rows: usize, (row, col): Cell) -> (i32, Cell) {
-    let mut best = (i32::MAX, (0, 0));
-    let up_to = |col: usize| u128::MAX >> (127 - col.min(127));
-    // Rows by distance: above and below alternately, until no nearer one can follow.
-    for by in 0..rows {
-        let down = (by * by) as i32;
-        if down >= best.0 {
-            break;
-        }
-        for at in [row.checked_sub(by), Some(row + by).filter(|&at| at < rows)] {
-            let Some(&mask) = at.and_then(|at| places.get(at)) else { continue };
-            let left = mask & up_to(col);
-            let right = mask & !up_to(col);
-            let found = [
-                (left != 0).then(|| 127 - left.leading_zeros() as usize),
-                (right != 0).then(|| right.trailing_zeros() as usize),
-            ];
-            for found in found.into_iter().flatten() {
-                let away = down + (found as i32 - col as i32).pow(2);
-                if away < best.0 {
-                    best = (away, (at.unwrap_or(row), found));
-                }
-            }
-        }
+    let bands = RELATIONS[rng.random_range(0..RELATIONS.len())];
+    let mut cells = [(0, 0); 3];
+    for (place, band) in places.into_iter().zip(bands) {
+        let alike = placed.alike(band, place.foretold);
+        let away = |p: &Placed| {
+            let (row, col) = (p.row.abs_diff(place.row), p.col.abs_diff(place.col));
+            u32::from(row).pow(2) + u32::from(col).pow(2)
+        };
+        let drawn = (0..CANDIDATES).filter_map(|_| {
+            let at = random_below(u32::try_from(alike.len()).ok()?, rng)?;
+            alike.get(at as usize).copied()
+        });
+        cells[band as usize] = cell(drawn.min_by_key(away)?);
     }
-    best
+    apart(index, &cells, MIN_DISTANCE).then_some(cells)
 }
 
-/// Whether no two cells of a pattern would touch.
-fn pattern_apart(index: &RegionIndex, pattern: &[(i32, i32); 3]) -> bool {
+/// Whether all three are farther apart than this share of the shorter side.
+fn apart(index: &RegionIndex, cells: &[Cell; 3], share: f32) -> bool {
     let (width, height) = index.picture_size();
-    let least = (MIN_DISTANCE * width.min(height) as f32 / index.stride_px() as f32) as u32;
-    let pair = |a: (i32, i32), b: (i32, i32)| a.0.abs_diff(b.0).max(a.1.abs_diff(b.1)) >= least;
-    pair(pattern[0], pattern[1]) && pair(pattern[0], pattern[2]) && pair(pattern[1], pattern[2])
-}
-
-/// Sorts cells by their bands, nearest first.
-fn by_band(bands: [Band; 3], cells: [Cell; 3]) -> [Cell; 3] {
-    let mut sorted = cells;
-    for (band, cell) in bands.into_iter().zip(cells) {
-        sorted[band as usize] = cell;
-    }
-    sorted
-}
-
-/// Whether no two markers would touch.
-fn apart(index: &RegionIndex, cells: &[Cell; 3]) -> bool {
-    let (width, height) = index.picture_size();
-    let least = (MIN_DISTANCE * width.min(height) as f32 / index.stride_px() as f32) as usize;
+    let least = (share * width.min(height) as f32 / index.stride_px() as f32) as usize;
     let pair = |a: Cell, b: Cell| a.0.abs_diff(b.0).max(a.1.abs_diff(b.1)) >= least;
     pair(cells[0], cells[1]) && pair(cells[0], cells[2]) && pair(cells[1], cells[2])
-}
-
-/// The columns `c` for which bit `c + offset` of `mask` is set.
-pub(super) fn shifted(mask: u128, offset: i32) -> u128 {
-    let by = offset.unsigned_abs();
-    let moved = if offset >= 0 { mask.checked_shr(by) } else { mask.checked_shl(by) };
-    moved.unwrap_or(0)
 }
 
 /// Any number below `n`; none if there is none.

@@ -18,6 +18,7 @@ pub mod draw;
 pub mod factory;
 pub mod flip;
 pub mod inpaint;
+mod layout;
 pub mod piece;
 pub mod position;
 pub mod prepared;

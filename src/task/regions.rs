@@ -6,7 +6,10 @@
 //! which cells are even, and which lie in the near, middle and far band. Drawing a region,
 //! or testing a whole row of pairs, is then a few bit operations and allocates nothing.
 
-use super::{Pixel, Skip};
+use super::{
+    Pixel, Skip,
+    layout::{Layout, PlacedBands},
+};
 use crate::frame::{DepthMap, SensorModel};
 
 /// The most cells along each side of the grid: the bits of a row's mask.
@@ -113,6 +116,7 @@ pub struct RegionIndex {
     range_m: f32,
     limits: Option<BandLimits>,
     levels: [Level; 2],
+    placed: [Option<PlacedBands>; 2],
 }
 
 /// Where the grid's cells lie in the picture.
@@ -204,7 +208,17 @@ impl RegionIndex {
         let grid = Grid::new(width, height);
         let level = |at| Level::new(at, &clean, &counts, grid, range_m, limits);
         let levels = [level(0), level(1)];
-        Ok(RegionIndex { grid, sensor, nearest_m, range_m, limits, levels })
+        let mut index =
+            RegionIndex { grid, sensor, nearest_m, range_m, limits, levels, placed: [None, None] };
+        if let Some(layout) = Layout::fit(&index, index.level(1)) {
+            let placed = |at| Some(PlacedBands::new(index.level(at), &layout, grid.rows));
+            index.placed = [placed(0), placed(1)];
+        }
+        Ok(index)
+    }
+
+    pub(super) fn placed(&self, at: usize) -> Option<&PlacedBands> {
+        self.placed[at.min(1)].as_ref()
     }
 
     /// The main windows (0) or the fallback's (1 and above).

@@ -32,7 +32,7 @@ pub struct EncoderConfig {
     pub point_outputs: Vec<String>,
     /// The output that is averaged for a whole patch or picture.
     pub context_output: String,
-    /// Encoded size of a whole picture.
+    /// Encoded size of a whole picture; of one that is turned by a quarter, the other way round.
     pub whole_size: Size,
     /// Encoded size of a patch about as wide as high.
     pub square_size: Size,

@@ -60,7 +60,7 @@ pub enum Evidence {
 /// is not here.
 #[derive(Clone, Debug)]
 pub struct Observation {
-    /// Width and height of the frame in pixels.
+    /// Width and height of the picture that is shown, in pixels.
     pub picture_size: (u32, u32),
     /// What is asked.
     pub question: Question,
@@ -179,7 +179,7 @@ impl<'a> Observer<'a> {
             }
         };
         Ok(Observation {
-            picture_size: task.picture_size,
+            picture_size: task.shown_size(),
             question: task.question.clone(),
             evidence,
         })
