@@ -113,21 +113,14 @@ impl Turn {
                 }
             }
             Turn::Rotate90 | Turn::Rotate270 => {
-                // In bands of rows, so that what is written stays in the cache.
-                const BAND: usize = 16;
-                for (band, lines) in pixels.chunks(width * 3 * BAND).enumerate() {
-                    let first = band * BAND;
-                    let in_band = lines.len() / (width * 3);
-                    for col in 0..width {
-                        let to_row = if self == Turn::Rotate90 { col } else { width - 1 - col };
-                        for i in 0..in_band {
-                            let row = first + i;
-                            let to_col =
-                                if self == Turn::Rotate90 { height - 1 - row } else { row };
-                            let (from, to) =
-                                ((i * width + col) * 3, (to_row * height + to_col) * 3);
-                            out[to..to + 3].copy_from_slice(&lines[from..from + 3]);
-                        }
+                for (row, from) in rows.enumerate() {
+                    for (col, a) in from.chunks_exact(3).enumerate() {
+                        let (to_row, to_col) = match self {
+                            Turn::Rotate90 => (col, height - 1 - row),
+                            _ => (width - 1 - col, row),
+                        };
+                        let at = (to_row * height + to_col) * 3;
+                        out[at..at + 3].copy_from_slice(a);
                     }
                 }
             }
