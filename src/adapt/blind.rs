@@ -26,14 +26,15 @@ use crate::{
 const STEPS: usize = 500;
 const BATCH: usize = 64;
 
+type Tasks<'a> = Vec<&'a Memory<Observation>>;
+
 /// The best blind accuracy of each kind on `held_out`, after training on `train`.
 pub fn blind(
     train: &[&Memory<Observation>],
     held_out: &[&Memory<Observation>],
     run_seed: u64,
 ) -> BTreeMap<TaskKind, f64> {
-    let mut kinds: BTreeMap<&TaskKind, (Vec<&Memory<Observation>>, Vec<&Memory<Observation>>)> =
-        BTreeMap::new();
+    let mut kinds: BTreeMap<&TaskKind, (Tasks<'_>, Tasks<'_>)> = BTreeMap::new();
     train.iter().for_each(|task| kinds.entry(&task.kind).or_default().0.push(task));
     held_out.iter().for_each(|task| kinds.entry(&task.kind).or_default().1.push(task));
     kinds
@@ -125,7 +126,7 @@ fn in_camera(direction: Direction, facing: Facing) -> usize {
 
 /// What an option looks like by itself: its context, and mean and spread along its borders.
 fn look(option: &PatchFeatures) -> Vec<f32> {
-    let channels = option.borders.len() / (4 * 14).max(1);
+    let channels = option.border_channels;
     let mut row: Vec<f32> = option.context.iter().map(|v| v.to_f32()).collect();
     for channel in 0..channels.min(64) {
         let values = option.borders.iter().skip(channel).step_by(channels.max(1));

@@ -55,15 +55,15 @@ impl Default for LearnConfig {
             TaskKind::BUILTIN.iter().map(|kind| kind.name().to_owned()).zip(values).collect()
         }
         LearnConfig {
-            steps: 1200,
+            steps: 3000,
             views: 24,
             max_views: 1200,
             // Colour tasks need many pictures encoded and are soon learnt; depth tasks share
             // one picture and are the hard part.
-            tasks_per_view: by_kind([0.4, 0.25, 0.25], [10.0, 10.0]),
+            tasks_per_view: by_kind([0.4, 0.25, 0.25], [16.0, 16.0]),
             memory_per_kind: 12_000,
-            tasks_per_step: by_kind([16; 3], [64; 2]),
-            redraws: 1,
+            tasks_per_step: by_kind([8; 3], [96, 128]),
+            redraws: 0,
             learning_rate: 4e-3,
             view: ViewConfig::default(),
         }
@@ -93,6 +93,9 @@ impl Counts {
     }
 }
 
+/// Observed tasks, and what became of the others.
+pub type Made<O> = (Vec<Memory<O>>, Counts);
+
 /// Makes tasks from frames and lets a policy observe them.
 pub struct Maker<'a> {
     /// Which tasks are made.
@@ -114,7 +117,7 @@ impl Maker<'_> {
         policy: &P,
         frame: &RgbdFrame,
         per_kind: impl Fn(&TaskKind) -> u64,
-    ) -> Result<(Vec<Memory<P::Observation>>, Counts), P::Error> {
+    ) -> Result<Made<P::Observation>, P::Error> {
         let mut counts = Counts::default();
         let started = Instant::now();
         let prepared = PreparedFrame::new(frame, self.sensor);
@@ -370,7 +373,7 @@ impl<P: Policy + Sync> Learner<P> {
 
 /// Tasks of one kind in a step; a user's own kind counts like a colour kind.
 fn per_step(config: &LearnConfig, kind: &TaskKind) -> usize {
-    config.tasks_per_step.get(kind.name()).copied().unwrap_or(16)
+    config.tasks_per_step.get(kind.name()).copied().unwrap_or(8)
 }
 
 /// A task whose group of answers teaches something.
@@ -379,6 +382,9 @@ struct Teaching<'m, O> {
     group: Group,
     advantages: Vec<f64>,
 }
+
+/// Groups that teach something, and the number of answers of all groups.
+type Rollouts<'m, O> = (Vec<Teaching<'m, O>>, u64);
 
 /// Draws tasks of each kind, lets the policy answer them, and keeps the groups whose
 /// answers differ in reward. Also gives the number of answers.
@@ -389,7 +395,7 @@ fn rollouts<'m, P: Policy>(
     grpo: &GrpoConfig,
     step_seed: u64,
     metrics: &mut GrpoMetrics,
-) -> Result<(Vec<Teaching<'m, P::Observation>>, u64), P::Error> {
+) -> Result<Rollouts<'m, P::Observation>, P::Error> {
     let mut rng = seed::rng(step_seed);
     let mut teaching = Vec::new();
     let mut rewards = Vec::new();

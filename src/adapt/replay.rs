@@ -331,6 +331,18 @@ pub fn task_set(config: &RunConfig) -> Result<TaskSet, String> {
     TaskSet::new(config.tasks.preset).only(&config.tasks.kinds).map_err(|e| e.to_string())
 }
 
+/// A policy and tasks to test it on.
+pub struct Tested {
+    /// The policy that observed the tasks.
+    pub policy: CompactPolicy,
+    /// The tasks.
+    pub tasks: Vec<Memory<Observation>>,
+    /// Frames read, used and skipped.
+    pub frames: FrameCounts,
+    /// Tasks made and skipped.
+    pub counts: Counts,
+}
+
 /// Tasks of a whole source as held-out tasks, for `eval`: no split, no learning.
 ///
 /// # Errors
@@ -341,7 +353,7 @@ pub fn held_out_tasks<'a, E: std::error::Error + 'static>(
     frames: Frames<'a, E>,
     extent: Extent,
     watch: &mut dyn Watch,
-) -> Result<(CompactPolicy, Vec<Memory<Observation>>, FrameCounts, Counts), ReplayError<E>> {
+) -> Result<Tested, ReplayError<E>> {
     let tasks = task_set(config).map_err(ReplayError::Kinds)?;
     let whole = SplitConfig { held_out: 0.5, gap: 0.0, ..config.split };
     let learner = Learner::new(
@@ -366,7 +378,8 @@ pub fn held_out_tasks<'a, E: std::error::Error + 'static>(
     watch.phase("encode", "frames", Some(extent.frames));
     run.feed(frames, watch)?;
     run.enough_to_test()?;
-    Ok((run.learner.into_policy(), run.held_out, run.frames, run.held_out_counts))
+    let (frames, counts) = (run.frames, run.held_out_counts);
+    Ok(Tested { policy: run.learner.into_policy(), tasks: run.held_out, frames, counts })
 }
 
 /// Reads a recording once to learn how long it is.

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     adapt::{
         blind,
-        replay::{FrameCounts, RunConfig, held_out_tasks, measure},
+        replay::{FrameCounts, RunConfig, Tested, held_out_tasks, measure},
         score::{self, Scores},
     },
     config::read_toml,
@@ -102,7 +102,7 @@ pub fn run(args: EvalArgs, context: &Context) -> Result<Outcome, CliError> {
     let frames = reading.open(&args.source, &options)?;
     let tested = held_out_tasks(&config, policy, frames, extent, &mut watch);
     watch.finish();
-    let (policy, tasks, frames, counts) = tested.map_err(from_replay)?;
+    let Tested { policy, tasks, frames, counts } = tested.map_err(from_replay)?;
     let mut scores =
         score::evaluate(&policy, &tasks, |o| o.question.clone()).map_err(|e| other(Box::new(e)))?;
     // The blind policies learn on the earlier half of the tasks and are tested on the later.

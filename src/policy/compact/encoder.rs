@@ -231,11 +231,10 @@ impl Encoder {
         self.channels[self.context_output]
     }
 
-    /// Values at one marked point: point outputs, context around, context of the whole
-    /// picture, column and row.
+    /// Values at one marked point: point outputs, context around, column and row.
     pub fn point_channels(&self) -> usize {
         let outputs: usize = self.point_outputs.iter().map(|&output| self.channels[output]).sum();
-        outputs + 2 * self.context_channels() + 2
+        outputs + self.context_channels() + 2
     }
 
     /// Encodes a picture of one of the configured sizes.

@@ -37,7 +37,7 @@ pub struct HeadShape {
     pub pair_dim: usize,
     /// Widths of the farness scorer's hidden layers.
     pub far_dims: [usize; 2],
-    /// Chance that an input of the farness scorer is dropped while learning.
+    /// Chance that an input of the farness scorer's layers is dropped while learning.
     pub dropout: f64,
 }
 
@@ -275,7 +275,7 @@ impl Head {
     /// channels]` to `[n]`.
     pub fn farness(&self, points: Tensor<2>) -> Tensor<1> {
         let x = self.dropout.forward(self.point_scaler.forward(points));
-        let x = activation::gelu(self.far_in.forward(x));
+        let x = self.dropout.forward(activation::gelu(self.far_in.forward(x)));
         let x = activation::gelu(self.far_mid.forward(x));
         self.far_out.forward(x).flatten(0, 1)
     }

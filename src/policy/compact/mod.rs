@@ -66,8 +66,8 @@ impl Default for CompactConfig {
             border_dim: 32,
             pair_dim: 32,
             far_dims: [128, 64],
-            dropout: 0.2,
-            weight_decay: 0.02,
+            dropout: 0.3,
+            weight_decay: 0.05,
             max_grad_norm: 1.0,
         }
     }
@@ -151,7 +151,8 @@ impl CompactPolicy {
                 config.dropout
             )));
         }
-        if !(config.max_grad_norm > 0.0) || !(config.weight_decay >= 0.0) {
+        let sound = config.max_grad_norm > 0.0 && config.weight_decay >= 0.0;
+        if !sound {
             return Err(CompactError::Config(format!(
                 "max_grad_norm must be positive and weight_decay not negative, got {} and {}",
                 config.max_grad_norm, config.weight_decay
