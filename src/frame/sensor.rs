@@ -3,7 +3,20 @@
 use serde::{Deserialize, Serialize};
 
 /// Standard deviation of one depth reading: `a + b z + c z^2` metres at depth `z` metres.
+///
+/// In a configuration it is a name or its three parts:
+///
+/// ```
+/// use spatial_ssrl::frame::SensorModel;
+/// let named: SensorModel = serde_json::from_str(r#""time_of_flight""#)?;
+/// assert_eq!(named, SensorModel::TIME_OF_FLIGHT);
+/// let own: SensorModel = serde_json::from_str(r#"{"a": 0.002, "b": 0.0, "c": 0.001}"#)?;
+/// assert_eq!(own.sigma_m(1.0), 0.003);
+/// assert!(serde_json::from_str::<SensorModel>(r#""radar""#).is_err());
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Form")]
 pub struct SensorModel {
     /// Constant part, metres.
     pub a: f32,
@@ -11,6 +24,54 @@ pub struct SensorModel {
     pub b: f32,
     /// Part that grows with distance squared, 1/m (triangulating sensors).
     pub c: f32,
+}
+
+/// How a model is written down.
+#[derive(Deserialize)]
+#[serde(
+    untagged,
+    deny_unknown_fields,
+    expecting = "a sensor: \"structured_light\", \"active_stereo\", \"time_of_flight\", or numbers a, b and c"
+)]
+enum Form {
+    Name(Name),
+    Parts { a: f32, b: f32, c: f32 },
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Name {
+    StructuredLight,
+    ActiveStereo,
+    TimeOfFlight,
+}
+
+/// Why three numbers are no sensor.
+#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
+#[error("sensor noise a={a}, b={b}, c={c}: none may be negative or infinite")]
+pub struct SensorError {
+    /// Constant part as given.
+    pub a: f32,
+    /// Linear part as given.
+    pub b: f32,
+    /// Quadratic part as given.
+    pub c: f32,
+}
+
+impl TryFrom<Form> for SensorModel {
+    type Error = SensorError;
+
+    fn try_from(form: Form) -> Result<Self, SensorError> {
+        match form {
+            Form::Name(Name::StructuredLight) => Ok(Self::STRUCTURED_LIGHT),
+            Form::Name(Name::ActiveStereo) => Ok(Self::ACTIVE_STEREO),
+            Form::Name(Name::TimeOfFlight) => Ok(Self::TIME_OF_FLIGHT),
+            Form::Parts { a, b, c } => {
+                let sound = [a, b, c].iter().all(|part| part.is_finite() && *part >= 0.0);
+                sound.then_some(SensorModel { a, b, c }).ok_or(SensorError { a, b, c })
+            }
+        }
+    }
 }
 
 impl Default for SensorModel {

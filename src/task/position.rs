@@ -20,7 +20,7 @@ use rand::RngExt;
 use super::{
     Answer, Direction, Facing, PositionRule, PreparedFrame, Preset, Question, Recipe, Skip, Task,
     TaskKind, TaskSource,
-    regions::{Level, RegionIndex},
+    regions::{Level, Region, RegionIndex},
     seed::{Rng, rng},
 };
 use crate::frame::Intrinsics;
@@ -71,8 +71,34 @@ pub fn sector(right: f32, forward: f32) -> Option<Direction> {
     if (right == 0.0 && forward == 0.0) || !right.is_finite() || !forward.is_finite() {
         return None;
     }
-    let eighth = (right.atan2(forward).to_degrees() / 45.0).round().rem_euclid(8.0);
-    Direction::ALL.get(eighth as usize % 8).copied()
+    named(right, forward, EDGE_TANGENT, EDGE_TANGENT)
+}
+
+/// The sector of a bearing that lies at most 14 degrees from the sector's middle.
+fn core(right: f32, forward: f32) -> Option<Direction> {
+    named(right, forward, CORE_TANGENT, DIAGONAL_TANGENT)
+}
+
+/// Straight directions reach to the tangent `straight` off an axis, diagonal ones begin at
+/// the tangent `diagonal`. Tangents, because this is asked millions of times a second.
+fn named(right: f32, forward: f32, straight: f32, diagonal: f32) -> Option<Direction> {
+    let (across, along) = (right.abs(), forward.abs());
+    let off = across.min(along) / across.max(along);
+    let (left, back) = (right < 0.0, forward < 0.0);
+    if off <= straight {
+        return Some(match (across > along, left, back) {
+            (true, false, _) => Direction::Right,
+            (true, true, _) => Direction::Left,
+            (false, _, false) => Direction::Front,
+            (false, _, true) => Direction::Back,
+        });
+    }
+    (off >= diagonal).then_some(match (left, back) {
+        (false, false) => Direction::RightFront,
+        (false, true) => Direction::RightBack,
+        (true, false) => Direction::LeftFront,
+        (true, true) => Direction::LeftBack,
+    })
 }
 
 /// A direction of the camera's frame as an observer names it who looks that way.
@@ -86,8 +112,11 @@ pub fn turned(camera: Direction, facing: Facing) -> Direction {
     Direction::ALL[(camera as usize + 8 - heading) % 8]
 }
 
-/// Bearings this near to the middle of a sector count, degrees; sectors end at 22.5.
-const CORE_DEGREES: f32 = 14.0;
+/// Bearings at most 14 degrees from the middle of a sector count; sectors end at 22.5.
+/// Tangents of 14 degrees, of the 31 that are left of 45, and of 22.5.
+const CORE_TANGENT: f32 = 0.249_328;
+const DIAGONAL_TANGENT: f32 = 0.600_861;
+const EDGE_TANGENT: f32 = 0.414_214;
 /// A direction that is not sideways needs at least this log ratio of depths …
 const LEAST_LOG_RATIO: f32 = 0.12;
 /// … and a sideways one at most this.
@@ -192,6 +221,12 @@ impl Position {
 trait Rule {
     /// `observer_m` and `target_m` are the depths at two cells of the index.
     fn name(&self, pair: Pair, observer_m: f32, target_m: f32) -> Option<Direction>;
+    /// Whether that name holds for every reading in the two regions, not for their means
+    /// alone: a region may hold a small step, and the marker stands on one side of it.
+    fn holds(&self, _pair: Pair, _named: Direction, _observer: Region, _target: Region) -> bool {
+        true
+    }
+
     /// Whether these directions, clockwise, may be offered together. At least this many must
     /// occur for one offset.
     fn enough(&self) -> usize;
@@ -215,34 +250,41 @@ impl<'a> Metric<'a> {
 
 impl Rule for Metric<'_> {
     fn name(&self, pair: Pair, observer_m: f32, target_m: f32) -> Option<Direction> {
+        // Most pairs fail here, so the cheapest test stands first.
+        let log_ratio = (target_m / observer_m).ln().abs();
+        if log_ratio > SAME_LOG_RATIO && log_ratio < LEAST_LOG_RATIO {
+            return None;
+        }
         let (ray_o, ray_t) = (self.ray(pair.observer), self.ray(pair.target));
         let bearing = |observer_m: f32, target_m: f32| {
-            let (right, forward) = (ray_t * target_m - ray_o * observer_m, target_m - observer_m);
-            (right, forward, right.atan2(forward).to_degrees())
+            (ray_t * target_m - ray_o * observer_m, target_m - observer_m)
         };
-        let (right, forward, degrees) = bearing(observer_m, target_m);
+        let (right, forward) = bearing(observer_m, target_m);
         if right.hypot(forward) < LEAST_DISTANCE_M {
             return None;
         }
-        let named = sector(right, forward)?;
-        let middle = 45.0 * named as usize as f32;
-        let off = |degrees: f32| ((degrees - middle + 540.0).rem_euclid(360.0) - 180.0).abs();
-        if off(degrees) > CORE_DEGREES {
+        let named = core(right, forward)?;
+        let sideways = matches!(named, Direction::Left | Direction::Right);
+        if sideways != (log_ratio <= SAME_LOG_RATIO) {
             return None;
         }
         // What the sensor may have got wrong must not reach the next sector.
         let sigma = |z_m: f32| NOISE_SIGMAS * self.index.sensor().sigma_m(z_m);
         let (so, st) = (sigma(observer_m), sigma(target_m));
-        for (o, t) in [(observer_m + so, target_m - st), (observer_m - so, target_m + st)] {
-            if off(bearing(o, t).2) > 22.5 {
-                return None;
-            }
-        }
-        let log_ratio = (target_m / observer_m).ln().abs();
-        let sideways = matches!(named, Direction::Left | Direction::Right);
-        let clear =
-            if sideways { log_ratio <= SAME_LOG_RATIO } else { log_ratio >= LEAST_LOG_RATIO };
-        clear.then_some(named)
+        let withstands = |(right, forward)| sector(right, forward) == Some(named);
+        (withstands(bearing(observer_m + so, target_m - st))
+            && withstands(bearing(observer_m - so, target_m + st)))
+        .then_some(named)
+    }
+
+    fn holds(&self, pair: Pair, named: Direction, observer: Region, target: Region) -> bool {
+        let (ray_o, ray_t) = (self.ray(pair.observer), self.ray(pair.target));
+        let depths = |region: Region| [region.nearest_m, region.farthest_m];
+        depths(observer).into_iter().all(|o_m| {
+            depths(target)
+                .into_iter()
+                .all(|t_m| sector(ray_t * t_m - ray_o * o_m, t_m - o_m) == Some(named))
+        })
     }
 
     fn enough(&self) -> usize {
@@ -372,6 +414,9 @@ fn occurring(
         let away = (row - centre.0).pow(2) + (col - centre.1).pow(2);
         if let Some(named) = rule.name(pair, observer_m, target_m)
             && away < nearest[named as usize]
+            && let Some(observer_at) = level.region(observer.0, observer.1, index)
+            && let Some(target_at) = level.region(target.0, target.1, index)
+            && rule.holds(pair, named, observer_at, target_at)
         {
             nearest[named as usize] = away;
             found[named as usize] = Some(pair);

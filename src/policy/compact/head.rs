@@ -275,7 +275,7 @@ impl Head {
     /// channels]` to `[n]`.
     pub fn farness(&self, points: Tensor<2>) -> Tensor<1> {
         let x = self.dropout.forward(self.point_scaler.forward(points));
-        let x = self.dropout.forward(activation::gelu(self.far_in.forward(x)));
+        let x = activation::gelu(self.far_in.forward(x));
         let x = activation::gelu(self.far_mid.forward(x));
         self.far_out.forward(x).flatten(0, 1)
     }
