@@ -555,3 +555,33 @@ impl Moments {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shipped_policy_belongs_to_the_shipped_encoder() {
+        let policy = CompactPolicy::builtin(Device::flex()).unwrap();
+        assert_eq!(policy.config(), &CompactConfig::default());
+        let folder = tempfile::tempdir().unwrap();
+        policy.save(folder.path()).unwrap();
+        let weights = std::fs::read(folder.path().join("weights.safetensors")).unwrap();
+        assert_eq!(
+            crate::digest::hex(&weights),
+            crate::digest::hex(include_bytes!("../../../assets/builtin/weights.safetensors")),
+            "what is saved is what was loaded"
+        );
+    }
+
+    #[test]
+    fn answers_are_drawn_in_proportion_to_their_probabilities() {
+        let logp = [0.2_f32.ln(), 0.5_f32.ln(), 0.3_f32.ln()];
+        let mut rng = seed::rng(1);
+        let mut counts = [0; 3];
+        (0..10_000).for_each(|_| counts[draw(&logp, rng.random::<f32>())] += 1);
+        for (count, expected) in counts.into_iter().zip([2000, 5000, 3000]) {
+            assert!(i32::abs(count - expected) < 250, "{counts:?}");
+        }
+    }
+}
