@@ -446,7 +446,7 @@ impl Plan {
     /// Attempts for each held-out frame: depth tasks are often not to be had, and cheap.
     fn attempts(&self, kind: &TaskKind) -> u64 {
         let even = self.tasks_per_kind.div_ceil(self.held_out_frames);
-        if kind.needs_depth() { (3 * even).min(96) } else { (even + 1).min(48) }
+        if kind.needs_depth() { (6 * even).min(192) } else { (even + 1).min(48) }
     }
 }
 

@@ -21,6 +21,9 @@ pub struct Group {
     pub logp: Vec<f32>,
     /// Entropy of that policy's answers to this task, nats.
     pub entropy: f32,
+    /// Seed of the noise under which the policy answered (a policy that learns without any
+    /// ignores it): the update scores the answers under the same.
+    pub noise: u64,
 }
 
 /// A group that takes part in an update.

@@ -121,6 +121,13 @@ const EDGE_TANGENT: f32 = 0.414_214;
 const LEAST_LOG_RATIO: f32 = 0.12;
 /// … and a sideways one at most this.
 const SAME_LOG_RATIO: f32 = 0.035;
+/// The answer stays the same if the target were nearer or farther by this log ratio: what
+/// one picture cannot tell is not asked.
+const LEAST_ROOM_LOG_RATIO: f32 = 0.08;
+/// Sideways offsets at which four directions have that much room, in units of depth. On a
+/// shorter one the middle directions are too narrow; beyond a longer one a room has no
+/// depths to tell the outer ones apart.
+const OFFSET_RAYS: core::ops::Range<f32> = 0.16..0.45;
 /// Two points nearer to each other on the ground than this are one place, metres.
 const LEAST_DISTANCE_M: f32 = 0.1;
 /// How many standard deviations of the sensor a bearing must withstand.
@@ -227,9 +234,11 @@ trait Rule {
         true
     }
 
-    /// Whether these directions, clockwise, may be offered together. At least this many must
-    /// occur for one offset.
+    /// How many directions must occur for one offset.
     fn enough(&self) -> usize;
+
+    /// Sideways offsets worth trying, in grid columns.
+    fn columns(&self) -> core::ops::Range<i32>;
 }
 
 /// Bearings of 3D points.
@@ -272,8 +281,11 @@ impl Rule for Metric<'_> {
         let sigma = |z_m: f32| NOISE_SIGMAS * self.index.sensor().sigma_m(z_m);
         let (so, st) = (sigma(observer_m), sigma(target_m));
         let withstands = |(right, forward)| sector(right, forward) == Some(named);
+        let ratio = LEAST_ROOM_LOG_RATIO.exp();
         (withstands(bearing(observer_m + so, target_m - st))
-            && withstands(bearing(observer_m - so, target_m + st)))
+            && withstands(bearing(observer_m - so, target_m + st))
+            && withstands(bearing(observer_m, target_m * ratio))
+            && withstands(bearing(observer_m, target_m / ratio)))
         .then_some(named)
     }
 
@@ -289,6 +301,12 @@ impl Rule for Metric<'_> {
 
     fn enough(&self) -> usize {
         4
+    }
+
+    fn columns(&self) -> core::ops::Range<i32> {
+        let cells =
+            |rays: f32| (rays * self.camera.fx as f32 / self.index.stride_px() as f32) as i32;
+        cells(OFFSET_RAYS.start)..cells(OFFSET_RAYS.end) + 1
     }
 }
 
@@ -342,6 +360,11 @@ impl Rule for Columns<'_> {
     fn enough(&self) -> usize {
         3
     }
+
+    fn columns(&self) -> core::ops::Range<i32> {
+        let (width, height) = self.index.picture_size();
+        0..(0.6 * width.min(height) as f32 / self.index.stride_px() as f32) as i32 + 1
+    }
 }
 
 /// Observer and target, the four offered directions and the true one, all in the camera's
@@ -355,7 +378,7 @@ fn balanced(index: &RegionIndex, rng: &mut Rng, rule: &impl Rule) -> Result<Chos
             continue;
         }
         for _ in 0..OFFSETS / (at + 1) {
-            let Some(offset) = offset(index, rng) else { continue };
+            let Some(offset) = offset(index, rule, rng) else { continue };
             let found = occurring(index, level, offset, rule, rng);
             if let Some(chosen) = choose(&found, rule.enough(), rng) {
                 return Ok(chosen);
@@ -366,11 +389,17 @@ fn balanced(index: &RegionIndex, rng: &mut Rng, rule: &impl Rule) -> Result<Chos
 }
 
 /// A random offset in grid rows and columns, not too short.
-fn offset(index: &RegionIndex, rng: &mut Rng) -> Option<(i32, i32)> {
+fn offset(index: &RegionIndex, rule: &impl Rule, rng: &mut Rng) -> Option<(i32, i32)> {
     let (width, height) = index.picture_size();
     let cells = |part: f32| (part * width.min(height) as f32 / index.stride_px() as f32) as i32;
-    let (across, along) = (cells(0.6), cells(0.3));
-    let offset = (rng.random_range(-along..=along), rng.random_range(-across..=across));
+    let (along, across) = (cells(0.3), rule.columns());
+    // No pair fits across the picture if it is too narrow.
+    let across = across.start..across.end.min(index.grid_size().0 as i32);
+    if across.is_empty() {
+        return None;
+    }
+    let columns = rng.random_range(across) * if rng.random_bool(0.5) { 1 } else { -1 };
+    let offset = (rng.random_range(-along..=along), columns);
     let least = cells(MIN_DISTANCE);
     (offset.0.abs().max(offset.1.abs()) >= least).then_some(offset)
 }

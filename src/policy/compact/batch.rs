@@ -5,13 +5,14 @@ use burn::{
     tensor::{Device, TensorData},
 };
 use half::f16;
+use rand::Rng as _;
 
 use super::{
     geometry::{BINS, Placement},
     head::{Head, HeadShape},
     observe::{Evidence, Observation, PatchFeatures, SIDES},
 };
-use crate::task::Question;
+use crate::task::{Question, seed};
 
 /// What observations must share to be scored together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -45,12 +46,38 @@ impl Shape {
     }
 }
 
+/// Inputs of the farness scorer that are dropped while learning (dropout, Srivastava 2014),
+/// by a seed for each observation: answers are sampled from the policy that is updated.
+#[derive(Clone, Copy, Debug)]
+pub struct Noise<'a> {
+    /// Chance that an input is dropped.
+    pub rate: f64,
+    /// One for each observation of the batch.
+    pub seeds: &'a [u64],
+}
+
+impl Noise<'_> {
+    /// 0 for a dropped input, else what keeps the mean: `values` for each observation.
+    fn keep(&self, values: usize) -> Vec<f32> {
+        let least = (self.rate * 256.0).round().clamp(0.0, 255.0);
+        let kept = (256.0 / (256.0 - least)) as f32;
+        let mut keep = Vec::with_capacity(self.seeds.len() * values);
+        let mut bytes = vec![0_u8; values];
+        for &seed in self.seeds {
+            seed::rng(seed).fill_bytes(&mut bytes);
+            keep.extend(bytes.iter().map(|&b| if f64::from(b) < least { 0.0 } else { kept }));
+        }
+        keep
+    }
+}
+
 /// Scores of every candidate, `[batch, candidates]`, for observations of one shape.
 pub fn scores(
     head: &Head,
     sizes: &HeadShape,
     shape: Shape,
     observations: &[&Observation],
+    noise: Option<Noise<'_>>,
     device: &Device,
 ) -> Tensor<2> {
     let batch = observations.len();
@@ -86,13 +113,15 @@ pub fn scores(
                 context,
             )
         }
-        Shape::Order(points) => head.order(farness(head, sizes, observations, points, device)),
+        Shape::Order(points) => {
+            head.order(farness(head, sizes, observations, points, noise, device))
+        }
         Shape::Direction(options) => {
             let consistent: Vec<f32> =
                 observations.iter().flat_map(|observation| consistent(observation)).collect();
             let consistent = TensorData::new(consistent, [batch, BINS, options]);
             head.direction(
-                farness(head, sizes, observations, 2, device),
+                farness(head, sizes, observations, 2, noise, device),
                 Tensor::from_data(consistent, device),
             )
         }
@@ -104,6 +133,7 @@ fn farness(
     sizes: &HeadShape,
     observations: &[&Observation],
     points: usize,
+    noise: Option<Noise<'_>>,
     device: &Device,
 ) -> Tensor<2> {
     let mut values = Vec::with_capacity(observations.len() * points * sizes.point_channels);
@@ -112,8 +142,13 @@ fn farness(
             seen.iter().for_each(|point| extend(&mut values, point));
         }
     }
-    let data = TensorData::new(values, [observations.len() * points, sizes.point_channels]);
-    head.farness(Tensor::from_data(data, device)).reshape([observations.len(), points])
+    let tensor = |values: Vec<f32>| {
+        let shape = [observations.len() * points, sizes.point_channels];
+        Tensor::from_data(TensorData::new(values, shape), device)
+    };
+    let keep = noise.filter(|noise| noise.rate > 0.0);
+    let keep = keep.map(|noise| tensor(noise.keep(points * sizes.point_channels)));
+    head.farness(tensor(values), keep).reshape([observations.len(), points])
 }
 
 fn consistent(observation: &Observation) -> Vec<f32> {

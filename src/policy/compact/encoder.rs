@@ -54,7 +54,7 @@ impl Default for EncoderConfig {
             border_outputs: names(&["color4", "feat4", "feat8"]),
             point_outputs: names(&["color4", "feat4", "feat8", "feat16"]),
             context_output: "feat16".to_owned(),
-            whole_size: [288, 224],
+            whole_size: [384, 288],
             square_size: [112, 112],
             tall_size: [64, 224],
             wide_size: [224, 64],
@@ -231,10 +231,10 @@ impl Encoder {
         self.channels[self.context_output]
     }
 
-    /// Values at one marked point: point outputs, context around, column and row.
+    /// Values at one marked point: point outputs, context near and far around, column and row.
     pub fn point_channels(&self) -> usize {
         let outputs: usize = self.point_outputs.iter().map(|&output| self.channels[output]).sum();
-        outputs + self.context_channels() + 2
+        outputs + super::observe::CONTEXT_REACH.len() * self.context_channels() + 2
     }
 
     /// Encodes a picture of one of the configured sizes.

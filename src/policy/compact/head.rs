@@ -14,7 +14,7 @@
 use burn::{
     Tensor,
     module::{Module, Param},
-    nn::{Dropout, DropoutConfig, Linear, LinearConfig},
+    nn::{Linear, LinearConfig},
     tensor::{Device, activation},
 };
 
@@ -37,8 +37,6 @@ pub struct HeadShape {
     pub pair_dim: usize,
     /// Widths of the farness scorer's hidden layers.
     pub far_dims: [usize; 2],
-    /// Chance that an input of the farness scorer's layers is dropped while learning.
-    pub dropout: f64,
 }
 
 /// Two linear layers with a GELU between.
@@ -110,12 +108,16 @@ pub struct Head {
     far_in: Linear,
     far_mid: Linear,
     far_out: Linear,
-    dropout: Dropout,
-    /// Log of the inverse temperature of depth orders.
+    /// Log of the inverse temperature of depth orders, over [`ORDER_SHARPNESS`].
     order_sharpness: Param<Tensor<1>>,
-    /// Log of the spread of a difference of two farness scores.
+    /// Log of the spread of a difference of two farness scores, over [`FARNESS_SPREAD`].
     farness_spread: Param<Tensor<1>>,
 }
+
+/// Where these two start. They are learnt as what is added, which weight decay may draw to
+/// nothing without harm.
+const ORDER_SHARPNESS: f32 = 2.0;
+const FARNESS_SPREAD: f32 = -2.3;
 
 /// What the patch scorer says, in order.
 const PATCH_SAYS: usize = 5;
@@ -137,9 +139,8 @@ impl Head {
             far_in: linear(shape.point_channels, far_first),
             far_mid: linear(far_first, far_second),
             far_out: linear(far_second, 1),
-            dropout: DropoutConfig::new(shape.dropout).init(),
-            order_sharpness: constant(1.0),
-            farness_spread: constant(-1.0),
+            order_sharpness: constant(0.0),
+            farness_spread: constant(0.0),
         }
     }
 
@@ -272,9 +273,13 @@ impl Head {
     }
 
     /// How far each point is, in units of log depth up to one offset a picture: `[n,
-    /// channels]` to `[n]`.
-    pub fn farness(&self, points: Tensor<2>) -> Tensor<1> {
-        let x = self.dropout.forward(self.point_scaler.forward(points));
+    /// channels]` to `[n]`. `keep`, of the same shape as `points`, scales each scaled input.
+    pub fn farness(&self, points: Tensor<2>, keep: Option<Tensor<2>>) -> Tensor<1> {
+        let x = self.point_scaler.forward(points);
+        let x = match keep {
+            Some(keep) => x * keep,
+            None => x,
+        };
         let x = activation::gelu(self.far_in.forward(x));
         let x = activation::gelu(self.far_mid.forward(x));
         self.far_out.forward(x).flatten(0, 1)
@@ -285,7 +290,7 @@ impl Head {
     pub fn order(&self, farness: Tensor<2>) -> Tensor<2> {
         let [batch, n] = farness.dims();
         let device = farness.device();
-        let worth = -farness * self.order_sharpness.val().exp().unsqueeze();
+        let worth = -farness * (self.order_sharpness.val() + ORDER_SHARPNESS).exp().unsqueeze();
         let orders = geometry::permutations(n);
         let count = orders.len();
         let index: Vec<i64> = orders.iter().flatten().map(|&at| at as i64).collect();
@@ -310,7 +315,7 @@ impl Head {
         let ratio = farness.clone().narrow(1, 1, 1) - farness.narrow(1, 0, 1);
         let centres = geometry::bin_centres();
         let centres = Tensor::<1>::from_floats(centres.as_slice(), &device).unsqueeze::<2>();
-        let spread = self.farness_spread.val().exp().unsqueeze::<2>();
+        let spread = (self.farness_spread.val() + FARNESS_SPREAD).exp().unsqueeze::<2>();
         let off = (ratio - centres) / spread;
         let weights = activation::softmax(-(off.clone() * off) * 0.5, 1);
         let mass = weights.reshape([batch, 1, bins]).matmul(consistent);

@@ -17,6 +17,11 @@ use crate::{
     },
 };
 
+/// How far the context of a marked point reaches, in cells of the context output: what it
+/// stands on, and what part of the room it belongs to. The whole picture's mean would name
+/// the frame, and frames would be learnt by heart.
+pub const CONTEXT_REACH: [usize; 2] = [2, 6];
+
 /// Left, right, top, bottom.
 pub const SIDES: usize = 4;
 
@@ -305,8 +310,9 @@ impl<'a> Observer<'a> {
             sample(map, y * rows as f32 - 0.5, x * cols as f32 - 0.5, &mut values);
         }
         let context = &maps.0[self.encoder.context_output()];
-        values.extend(mean_around(context, y, x));
-        // Not the mean over the picture: it names the frame, and frames would be learnt by heart.
+        for reach in CONTEXT_REACH {
+            values.extend(mean_around(context, y, x, reach));
+        }
         values.extend([2.0 * x - 1.0, 2.0 * y - 1.0]);
         halves(values)
     }
@@ -339,12 +345,12 @@ fn mean(map: &Array3<f32>) -> Vec<f32> {
     map.axis_iter(Axis(0)).map(|channel| channel.mean().unwrap_or(0.0)).collect()
 }
 
-/// Mean of each channel over the 5 x 5 cells around a place given in 0..1.
-fn mean_around(map: &Array3<f32>, y: f32, x: f32) -> Vec<f32> {
+/// Mean of each channel over the cells at most `reach` from the one at a place in 0..1.
+fn mean_around(map: &Array3<f32>, y: f32, x: f32, reach: usize) -> Vec<f32> {
     let (_, rows, cols) = map.dim();
     let window = |at: f32, cells: usize| {
         let centre = ((at * cells as f32) as usize).min(cells - 1);
-        centre.saturating_sub(2)..(centre + 3).min(cells)
+        centre.saturating_sub(reach)..(centre + reach + 1).min(cells)
     };
     let (rows, cols) = (window(y, rows), window(x, cols));
     let part = map.slice(ndarray::s![.., rows, cols]);
