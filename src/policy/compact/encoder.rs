@@ -382,11 +382,11 @@ mod tests {
     #[test]
     fn the_shipped_encoder_gives_four_strides() {
         let encoder = Encoder::load(&EncoderConfig::default()).unwrap();
-        let picture = RgbImage::from_fn(288, 224, |x, y| image::Rgb([x as u8, y as u8, 9]));
+        let picture = RgbImage::from_fn(384, 288, |x, y| image::Rgb([x as u8, y as u8, 9]));
         let maps = encoder.encode(&picture).unwrap();
         let shapes: Vec<_> = maps.0.iter().map(|map| map.dim()).collect();
         assert_eq!(encoder.outputs(), ["color4", "feat4", "feat8", "feat16"]);
-        assert_eq!(shapes, [(3, 56, 72), (24, 56, 72), (40, 28, 36), (112, 14, 18)]);
+        assert_eq!(shapes, [(3, 72, 96), (24, 72, 96), (40, 36, 48), (112, 18, 24)]);
         // color4 is the normalised picture averaged over 4x4 pixels.
         let mean_x = (0..4).map(|x| x as f32).sum::<f32>() / 4.0;
         assert!((maps.0[0][[0, 0, 0]] - (mean_x - 127.0) / 128.0).abs() < 1e-5);
