@@ -22,13 +22,10 @@ use super::{
 const MIN_DISTANCE: f32 = 0.1;
 /// The places that the markers are drawn for are farther apart, as such a share.
 const PLACES_APART: f32 = 0.3;
-/// A balanced order's regions differ at least by this ratio of distances: bands are parts of
-/// a frame's own range, which in a flat scene is too little to be seen in one picture.
-const LEAST_RATIO: f32 = 1.2;
 /// How many times three regions are drawn before a frame is given up.
 const DRAWS: usize = 300;
 /// Of how many regions that are alike the one nearest to its place is taken.
-const CANDIDATES: usize = 96;
+const CANDIDATES: usize = 128;
 /// How many times the published rules draw three regions.
 const PUBLISHED_DRAWS: usize = 64;
 
@@ -150,7 +147,8 @@ fn balanced(index: &RegionIndex, rng: &mut Rng) -> Result<[Cell; 3], Skip> {
         // Which of the three is highest in the picture, which lowest: decided beforehand, so
         // that what a frame offers most often is not asked most often.
         let wanted = RELATIONS[rng.random_range(0..RELATIONS.len())].map(|band| band as usize);
-        let found = (0..DRAWS).find_map(|_| exchangeable(index, at, placed, wanted, rng));
+        let found = (0..DRAWS)
+            .find_map(|_| exchangeable(index, placed, rng).filter(|cells| by_row(cells) == wanted));
         if let Some(cells) = found {
             return Ok(cells);
         }
@@ -165,17 +163,10 @@ fn by_row(cells: &[Cell; 3]) -> [usize; 3] {
     order
 }
 
-/// Draws three places, and close to each of them a near, a middle and a far region of which
-/// the layout foretells the same depth; then who is near, middle and far, so that the rows
-/// are as `wanted`. Whoever it is, the depths can be told apart: else the places where they
-/// can would give the answer away.
-fn exchangeable(
-    index: &RegionIndex,
-    at: usize,
-    placed: &PlacedBands,
-    wanted: [usize; 3],
-    rng: &mut Rng,
-) -> Option<[Cell; 3]> {
+/// Draws three places first, for each of which regions of all three bands exist where the
+/// layout foretells the same depth; then who is near, middle and far; then the regions
+/// themselves, close to those places.
+fn exchangeable(index: &RegionIndex, placed: &PlacedBands, rng: &mut Rng) -> Option<[Cell; 3]> {
     let mut places = [Placed { foretold: 0.0, row: 0, col: 0 }; 3];
     for place in &mut places {
         *place = placed.any_open(rng)?;
@@ -184,43 +175,21 @@ fn exchangeable(
     if !apart(index, &places.map(cell), PLACES_APART) {
         return None;
     }
-    // `[place][band]`
-    let mut regions = [[(0, 0); 3]; 3];
-    for (place, regions) in places.into_iter().zip(&mut regions) {
-        for band in Band::ALL {
-            let alike = placed.alike(band, place.foretold);
-            let away = |p: &Placed| {
-                let (row, col) = (p.row.abs_diff(place.row), p.col.abs_diff(place.col));
-                u32::from(row).pow(2) + u32::from(col).pow(2)
-            };
-            let drawn = (0..CANDIDATES).filter_map(|_| {
-                let at = random_below(u32::try_from(alike.len()).ok()?, rng)?;
-                alike.get(at as usize).copied()
-            });
-            regions[band as usize] = cell(drawn.min_by_key(away)?);
-        }
+    let bands = RELATIONS[rng.random_range(0..RELATIONS.len())];
+    let mut cells = [(0, 0); 3];
+    for (place, band) in places.into_iter().zip(bands) {
+        let alike = placed.alike(band, place.foretold);
+        let away = |p: &Placed| {
+            let (row, col) = (p.row.abs_diff(place.row), p.col.abs_diff(place.col));
+            u32::from(row).pow(2) + u32::from(col).pow(2)
+        };
+        let drawn = (0..CANDIDATES).filter_map(|_| {
+            let at = random_below(u32::try_from(alike.len()).ok()?, rng)?;
+            alike.get(at as usize).copied()
+        });
+        cells[band as usize] = cell(drawn.min_by_key(away)?);
     }
-    let level = index.level(at);
-    let depth_m =
-        |band: Band| regions.map(|of| of[band as usize]).map(|(r, c)| level.depth_m(r, c));
-    let clear = |nearer: Band, farther: Band| {
-        let (nearer, farther) = (depth_m(nearer), depth_m(farther));
-        let (most, least) =
-            (nearer.into_iter().fold(0.0, f32::max), farther.into_iter().fold(f32::MAX, f32::min));
-        most * LEAST_RATIO <= least
-    };
-    if !(clear(Band::Near, Band::Middle) && clear(Band::Middle, Band::Far)) {
-        return None;
-    }
-    let first = rng.random_range(0..RELATIONS.len());
-    (0..RELATIONS.len()).find_map(|i| {
-        let bands = RELATIONS[(first + i) % RELATIONS.len()];
-        let mut cells = [(0, 0); 3];
-        for (regions, band) in regions.iter().zip(bands) {
-            cells[band as usize] = regions[band as usize];
-        }
-        (by_row(&cells) == wanted && apart(index, &cells, MIN_DISTANCE)).then_some(cells)
-    })
+    apart(index, &cells, MIN_DISTANCE).then_some(cells)
 }
 
 /// Whether all three are farther apart than this share of the shorter side.
