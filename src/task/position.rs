@@ -306,7 +306,7 @@ impl Rule for Metric<'_> {
     fn columns(&self) -> core::ops::Range<i32> {
         let cells =
             |rays: f32| (rays * self.camera.fx as f32 / self.index.stride_px() as f32) as i32;
-        cells(OFFSET_RAYS.start)..cells(OFFSET_RAYS.end) + 1
+        cells(OFFSET_RAYS.start)..cells(OFFSET_RAYS.end).saturating_add(1)
     }
 }
 

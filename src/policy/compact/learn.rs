@@ -199,7 +199,51 @@ fn clipped(head: &Head, gradients: GradientsParams, factor: f64) -> GradientsPar
 
 #[cfg(test)]
 mod tests {
+    use burn::tensor::Device;
+
     use super::*;
+    use crate::{policy::compact::observe::Evidence, task::Pixel};
+
+    /// Points whose features are all different.
+    fn order(points: usize, channels: usize) -> Observation {
+        let mut rng = seed::rng(3);
+        let mut point = || (0..channels).map(|_| half::f16::from_f32(rng.random())).collect();
+        Observation {
+            picture_size: (640, 480),
+            question: crate::task::Question::OrderPoints {
+                points: (0..points as u32).map(|i| Pixel { x: 100 * i, y: 100 * i }).collect(),
+            },
+            evidence: Evidence::Points((0..points).map(|_| point()).collect()),
+        }
+    }
+
+    #[test]
+    fn an_update_scores_the_answers_under_the_policy_that_gave_them() {
+        let mut policy = CompactPolicy::builtin(Device::flex()).unwrap();
+        let observation = order(3, policy.shape.point_channels);
+        let mut groups = policy.rollout(&[&observation; 8], 16, 7).unwrap();
+        let plain = policy.log_probabilities(&[&observation]).unwrap();
+        let given = |group: &Group| {
+            let candidates = observation.question.candidates();
+            let at = candidates.iter().position(|c| *c == group.answers[0]).unwrap();
+            (group.logp[0] - plain[0][at]).abs()
+        };
+        assert!(groups.iter().any(|group| given(group) > 0.01), "nothing was dropped");
+        // The groups that teach are some of those that were asked, at other places.
+        groups.reverse();
+        let advantages: Vec<f64> = (0..16).map(|i| if i < 8 { 1.0 } else { -1.0 }).collect();
+        let rewarded: Vec<_> = groups[1..6]
+            .iter()
+            .map(|group| Rewarded {
+                observation: &observation,
+                group,
+                advantages: advantages.clone(),
+            })
+            .collect();
+        let config = GrpoConfig { kl_coef: 0.0, ..GrpoConfig::default() };
+        let metrics = policy.update(&rewarded, &config, 1e-3).unwrap();
+        assert!(metrics.ppo_kl.abs() < 1e-5, "ppo_kl {}", metrics.ppo_kl);
+    }
 
     #[test]
     fn answers_are_drawn_in_proportion_to_their_probabilities() {
