@@ -215,10 +215,15 @@ impl<P: Policy + Sync> Learner<P> {
     ///
     /// # Errors
     /// When the policy cannot observe a task.
-    pub fn offer_frames(&mut self, frames: &[RgbdFrame]) -> Result<(), P::Error>
-    where
-        P::Error: Send,
-    {
+    pub fn offer_frames(&mut self, frames: &[RgbdFrame]) -> Result<(), P::Error> {
+        self.offer_views(frames, self.config.views)
+    }
+
+    /// As [`Learner::offer_frames`] with this many views of each frame.
+    ///
+    /// # Errors
+    /// When the policy cannot observe a task.
+    pub fn offer_views(&mut self, frames: &[RgbdFrame], views: u64) -> Result<(), P::Error> {
         let maker = Maker { tasks: &self.tasks, sensor: self.sensor, run_seed: self.run_seed };
         let per_view = |kind: &TaskKind, view: u64| {
             let rate = self.config.tasks_per_view.get(kind.name()).copied().unwrap_or(1.0);
@@ -228,7 +233,7 @@ impl<P: Policy + Sync> Learner<P> {
         };
         let views: Vec<(&RgbdFrame, u64)> = frames
             .iter()
-            .flat_map(|frame| (0..self.config.views).map(move |number| (frame, number)))
+            .flat_map(|frame| (0..views).map(move |number| (frame, number)))
             .collect();
         let made: Vec<_> = views
             .into_par_iter()

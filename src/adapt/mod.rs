@@ -5,6 +5,7 @@ pub mod blind;
 pub mod gate;
 pub mod learner;
 pub mod memory;
+pub mod pretrain;
 pub mod replay;
 pub mod score;
 pub mod split;

@@ -113,6 +113,33 @@ pub struct FrameCounts {
     pub color_only: Tally,
 }
 
+impl FrameCounts {
+    /// A frame that is read and, if the gate lets it through, used; without its depth where
+    /// the gate does not trust that.
+    pub fn admit(&mut self, gate: &mut Gate, frame: RgbdFrame) -> Option<RgbdFrame> {
+        let frame = match gate.check(&frame) {
+            Verdict::Reject(reason) => {
+                self.drop(reason.name());
+                return None;
+            }
+            Verdict::ColorOnly(reason) => {
+                self.color_only.add(reason.name());
+                RgbdFrame { registration: Registration::Unregistered, ..frame }
+            }
+            Verdict::Full => frame,
+        };
+        self.read += 1;
+        self.used += 1;
+        Some(frame)
+    }
+
+    /// A frame that is read and used for nothing.
+    pub fn drop(&mut self, reason: &str) {
+        self.read += 1;
+        self.skipped.add(reason);
+    }
+}
+
 /// Updates of a run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct UpdateCounts {
@@ -259,7 +286,7 @@ pub fn replay<'a, E: std::error::Error + 'static>(
     run.feed(open().map_err(ReplayError::Source)?, watch)?;
     let fed = started.elapsed();
     run.enough()?;
-    run.calibrate();
+    calibrate(&mut run.learner);
 
     let (learnt, held_out) = (run.learner.counts(), &run.held_out_counts);
     let (mut made, mut skipped) = (learnt.tasks.clone(), learnt.skipped.clone());
@@ -472,15 +499,14 @@ impl Run<'_> {
         let (mut train, mut held_out) = (Vec::new(), Vec::new());
         let (mut train_seen, mut held_out_seen) = (0_u64, 0_u64);
         while let Some(frame) = frames().map_err(ReplayError::Source)? {
-            self.frames.read += 1;
             watch.advance(1);
             if watch.stopped() && self.split.part(frame.stamp_ns) == Part::Train {
-                self.frames.skipped.add("stopped");
+                self.frames.drop("stopped");
                 continue;
             }
             let (seen, every, part) = match self.split.part(frame.stamp_ns) {
                 Part::Gap => {
-                    self.frames.skipped.add("gap");
+                    self.frames.drop("gap");
                     continue;
                 }
                 Part::Train => (&mut train_seen, self.plan.train_every, &mut train),
@@ -488,22 +514,10 @@ impl Run<'_> {
             };
             *seen += 1;
             if !(*seen - 1).is_multiple_of(every.max(1)) {
-                self.frames.skipped.add("not_needed");
+                self.frames.drop("not_needed");
                 continue;
             }
-            match self.gate.check(&frame) {
-                Verdict::Reject(reason) => {
-                    self.frames.skipped.add(reason.name());
-                    continue;
-                }
-                Verdict::ColorOnly(reason) => {
-                    self.frames.color_only.add(reason.name());
-                    let registration = Registration::Unregistered;
-                    part.push(RgbdFrame { registration, ..frame });
-                }
-                Verdict::Full => part.push(frame),
-            }
-            self.frames.used += 1;
+            part.extend(self.frames.admit(&mut self.gate, frame));
             if train.len() >= CHUNK {
                 self.learner.offer_frames(&train)?;
                 train.clear();
@@ -556,50 +570,52 @@ impl Run<'_> {
 
     fn enough<E: std::error::Error + 'static>(&self) -> Result<(), ReplayError<E>> {
         if self.learner.memory().is_empty() {
-            return Err(self.nothing("learn from", self.learner.counts()));
+            return Err(nothing("learn from", &self.frames, self.learner.counts()));
         }
         self.enough_to_test()
     }
 
     fn enough_to_test<E: std::error::Error + 'static>(&self) -> Result<(), ReplayError<E>> {
         if self.held_out.is_empty() {
-            return Err(self.nothing("test on", &self.held_out_counts));
+            return Err(nothing("test on", &self.frames, &self.held_out_counts));
         }
         Ok(())
     }
+}
 
-    fn nothing<E: std::error::Error + 'static>(
-        &self,
-        what: &'static str,
-        counts: &Counts,
-    ) -> ReplayError<E> {
-        let list = |tally: &Tally| {
-            let counts: Vec<String> = tally.iter().map(|(k, n)| format!("{k} {n}")).collect();
-            if counts.is_empty() { "none".to_owned() } else { counts.join(", ") }
-        };
-        let FrameCounts { read, used, .. } = self.frames;
-        let why = format!(
-            "{read} frames read, {used} used (skipped: {}); tasks not made: {}",
-            list(&self.frames.skipped),
-            list(&counts.skipped)
-        );
-        ReplayError::Nothing { what, why }
-    }
+/// Why there is nothing to learn from or to test on, with the counts that say so.
+pub(super) fn nothing<E: std::error::Error + 'static>(
+    what: &'static str,
+    frames: &FrameCounts,
+    counts: &Counts,
+) -> ReplayError<E> {
+    let list = |tally: &Tally| {
+        let counts: Vec<String> = tally.iter().map(|(k, n)| format!("{k} {n}")).collect();
+        if counts.is_empty() { "none".to_owned() } else { counts.join(", ") }
+    };
+    let why = format!(
+        "{} frames read, {} used (skipped: {}); tasks not made: {}",
+        frames.read,
+        frames.used,
+        list(&frames.skipped),
+        list(&counts.skipped)
+    );
+    ReplayError::Nothing { what, why }
+}
 
-    /// The head sees features at unit size, as measured on a sample of what is remembered.
-    fn calibrate(&mut self) {
-        const SAMPLE: usize = 400;
-        let memory = self.learner.memory();
-        let sample: Vec<Observation> = memory
-            .kinds()
-            .flat_map(|kind| {
-                let kept = memory.of(kind);
-                kept.iter().step_by((kept.len() / SAMPLE).max(1)).take(SAMPLE)
-            })
-            .map(|memory| memory.observation.clone())
-            .collect();
-        self.learner.policy_mut().calibrate(&sample.iter().collect::<Vec<_>>());
-    }
+/// The head sees features at unit size, as measured on a sample of what is remembered.
+pub(super) fn calibrate(learner: &mut Learner<CompactPolicy>) {
+    const SAMPLE: usize = 400;
+    let memory = learner.memory();
+    let sample: Vec<Observation> = memory
+        .kinds()
+        .flat_map(|kind| {
+            let kept = memory.of(kind);
+            kept.iter().step_by((kept.len() / SAMPLE).max(1)).take(SAMPLE)
+        })
+        .map(|memory| memory.observation.clone())
+        .collect();
+    learner.policy_mut().calibrate(&sample.iter().collect::<Vec<_>>());
 }
 
 #[cfg(test)]

@@ -227,7 +227,7 @@ fn free_folder(source: &str) -> PathBuf {
     (1..=u32::MAX).map(named).find(|path| !path.exists()).unwrap_or_else(|| named(1))
 }
 
-fn make_folder(path: &Path) -> Result<(), CliError> {
+pub(super) fn make_folder(path: &Path) -> Result<(), CliError> {
     std::fs::create_dir_all(path).map_err(|e| io(path, e))?;
     let mut inside = std::fs::read_dir(path).map_err(|e| io(path, e))?;
     if inside.next().is_some() {
@@ -239,11 +239,11 @@ fn make_folder(path: &Path) -> Result<(), CliError> {
     Ok(())
 }
 
-fn write(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
+pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
     std::fs::write(path, bytes).map_err(|e| io(path, e))
 }
 
-fn io(path: &Path, error: std::io::Error) -> CliError {
+pub(super) fn io(path: &Path, error: std::io::Error) -> CliError {
     CliError::Nothing(format!("cannot write {}: {error}", path.display()))
 }
 

@@ -30,6 +30,7 @@ use crate::{
 pub mod adapt;
 pub mod eval;
 pub mod inspect;
+pub mod pretrain;
 mod run_watch;
 pub mod source_args;
 pub mod tasks;
@@ -71,6 +72,7 @@ enum Command {
     Tasks(tasks::TasksArgs),
     Adapt(adapt::AdaptArgs),
     Eval(eval::EvalArgs),
+    Pretrain(pretrain::PretrainArgs),
 }
 
 /// How a subcommand ended, when it did not fail.
@@ -174,6 +176,7 @@ pub fn main() -> ExitCode {
         Command::Tasks(args) => tasks::run(args, &context),
         Command::Adapt(args) => adapt::run(args, &context),
         Command::Eval(args) => eval::run(args, &context),
+        Command::Pretrain(args) => pretrain::run(args, &context),
     };
     match result {
         Ok(outcome) => ExitCode::from(outcome.code()),

@@ -7,14 +7,14 @@ use super::{
     bag::{BagSource, files},
     folder::{self, FolderSource},
     prefetch::Prefetch,
-    room::{RoomSource, RoomSpec},
+    room::{RoomSource, RoomSpec, RoomsSource, RoomsSpec},
 };
 use crate::frame::Extent;
 
 /// What SOURCE can be, for error messages.
 const FORMS: &str = "SOURCE is a rosbag2 folder (with metadata.yaml), a .mcap or .db3 file \
                      (also .zstd), a folder with rgb/ and depth/ (and associations.txt), or \
-                     `room`, `room:seed=7,frames=300`";
+                     `room`, `room:seed=7,frames=300`, `rooms:seeds=1-80,frames=8`";
 
 /// What `room:…` asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,6 +33,8 @@ pub const MAX_ROOM_FRAMES: u64 = 10_000_000;
 pub enum Spec {
     /// A rendered room.
     Room(RoomRequest),
+    /// Many rendered rooms.
+    Rooms(RoomsSpec),
     /// A bag or a folder.
     Path(PathBuf),
 }
@@ -53,6 +55,9 @@ pub enum Spec {
 /// ```
 pub fn parse(spec: &str) -> Result<Spec, SourceError> {
     let wrong = |why: String| SourceError::Spec { spec: spec.to_owned(), why };
+    if let Some(rooms) = spec.strip_prefix("rooms:") {
+        return RoomsSpec::parse(rooms).map(Spec::Rooms).map_err(wrong);
+    }
     let Some(rest) = spec.strip_prefix("room") else {
         if spec.is_empty() {
             return Err(wrong(format!("it is empty; {FORMS}")));
@@ -88,6 +93,7 @@ pub fn parse(spec: &str) -> Result<Spec, SourceError> {
 pub fn open(spec: &str, options: &SourceOptions) -> Result<Box<dyn FrameSource>, SourceError> {
     match parse(spec)? {
         Spec::Room(room) => Ok(Box::new(room_source(room))),
+        Spec::Rooms(rooms) => Ok(Box::new(RoomsSource::new(rooms))),
         Spec::Path(path) => {
             let source = open_path(spec, &path, options)?;
             let ahead = Prefetch::start(source)

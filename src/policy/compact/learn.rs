@@ -14,6 +14,7 @@ use super::{
     by_shape,
     head::Head,
     observe::{Observation, Observer},
+    start,
 };
 use crate::{
     frame::RgbdFrame,
@@ -145,6 +146,10 @@ impl Policy for CompactPolicy {
         guard::check_gradient(grad_norm)?;
         let gradients = clipped(&self.head, gradients, self.config.max_grad_norm / grad_norm);
         self.head = self.optimizer.step(learning_rate, self.head.clone(), gradients);
+        if let Some(start) = &self.start {
+            let part = learning_rate * f64::from(self.config.weight_decay);
+            self.head = start::drawn_to(self.head.clone(), start, part);
+        }
 
         let mut metrics =
             GrpoMetrics { loss: f64::from(value), grad_norm, learning_rate, ..Default::default() };

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use burn::{
     module::Module,
-    optim::{AdamWConfig, ModuleOptimizer},
+    optim::{AdamWConfig, GradientsParams, ModuleOptimizer},
     tensor::{Device, activation},
 };
 
@@ -21,6 +21,7 @@ pub mod geometry;
 pub mod head;
 mod learn;
 pub mod observe;
+mod start;
 pub mod weights;
 
 use batch::{Noise, Shape};
@@ -99,6 +100,8 @@ pub struct CompactPolicy {
     encoder: Arc<Encoder>,
     head: Head,
     reference: Option<Head>,
+    /// What weight decay draws to; nothing: to zero.
+    start: Option<GradientsParams>,
     optimizer: ModuleOptimizer,
     device: Device,
 }
@@ -149,7 +152,16 @@ impl CompactPolicy {
         device.seed(seed);
         let head = Head::new(&shape, &device);
         let optimizer = AdamWConfig::new().with_weight_decay(config.weight_decay).init();
-        Ok(CompactPolicy { config, shape, encoder, head, reference: None, optimizer, device })
+        Ok(CompactPolicy {
+            config,
+            shape,
+            encoder,
+            head,
+            reference: None,
+            start: None,
+            optimizer,
+            device,
+        })
     }
 
     /// The configuration.
@@ -202,6 +214,13 @@ impl CompactPolicy {
     /// Makes the present weights the reference from which the KL term measures.
     pub fn set_reference(&mut self) {
         self.reference = Some(self.head.valid());
+    }
+
+    /// Makes the present weights the start of an adaptation: weight decay then draws to them
+    /// instead of to zero (L2-SP, Li et al. 2018), so that what few frames do not speak of
+    /// stays as it was.
+    pub fn start_from_here(&mut self) {
+        self.start = Some(start::weights_of(&self.head));
     }
 
     /// Log-probability of every candidate answer to every task, in the order of

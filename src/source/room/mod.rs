@@ -26,6 +26,7 @@ mod furniture;
 mod household;
 mod layout;
 mod light;
+mod many;
 mod math;
 mod objects;
 mod paint;
@@ -42,6 +43,7 @@ mod tiles;
 
 pub use camera::Camera;
 pub use layout::RoomKind;
+pub use many::{RoomsSource, RoomsSpec};
 pub use math::{Pose, Vec3};
 pub use spec::{RoomSensor, RoomSpec};
 pub use stream::RoomSource;

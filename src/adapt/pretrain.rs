@@ -1,0 +1,131 @@
+//! A start that already knows something: one policy learnt from many sources at once.
+
+use std::time::{Duration, Instant};
+
+use burn::tensor::Device;
+use serde::Serialize;
+
+use super::{
+    gate::Gate,
+    learner::Learner,
+    replay::{
+        FrameCounts, Frames, ReplayError, RunConfig, UpdateCounts, Watch, calibrate, nothing,
+        task_set,
+    },
+};
+use crate::{frame::RgbdFrame, policy::compact::CompactPolicy, tally::Tally};
+
+/// One source to learn from.
+pub struct Lesson<'a, E> {
+    /// Its name, for the report.
+    pub name: String,
+    /// Its frames.
+    pub frames: Frames<'a, E>,
+    /// Views made of each frame: of few frames, many.
+    pub views: u64,
+}
+
+/// What was learnt from.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Taught {
+    /// Frames by source.
+    pub frames: Vec<(String, FrameCounts)>,
+    /// Tasks made, by kind.
+    pub tasks: Tally,
+    /// Tasks not made, by `kind/reason`.
+    pub tasks_skipped: Tally,
+    /// Updates.
+    pub updates: UpdateCounts,
+    /// Part of the sampled answers to the last hundred steps' tasks that was right.
+    pub reward: f64,
+    /// Seconds from the first frame to the last update.
+    pub seconds: f64,
+}
+
+/// Frames that are prepared at once.
+const CHUNK: usize = 8;
+
+/// Learns one policy from all lessons: their tasks are made and remembered first, then
+/// drawn at random, so that what comes last does not push out what came first.
+///
+/// # Errors
+/// [`ReplayError`] with what is missing or wrong.
+pub fn pretrain<'a, E: std::error::Error + 'static>(
+    lessons: impl IntoIterator<Item = Result<Lesson<'a, E>, E>>,
+    config: &RunConfig,
+    device: Device,
+    watch: &mut dyn Watch,
+) -> Result<(CompactPolicy, Taught), ReplayError<E>> {
+    let started = Instant::now();
+    config.grpo.validate()?;
+    let tasks = task_set(config).map_err(ReplayError::Kinds)?;
+    let policy = CompactPolicy::new(config.policy.clone(), config.seed, device)?;
+    let (learn, grpo) = (config.learn.clone(), config.grpo.clone());
+    let mut learner =
+        Learner::new(policy, tasks, config.tasks.sensor, learn, grpo, config.seed);
+    let mut taught = Taught::default();
+    for lesson in lessons {
+        let lesson = lesson.map_err(ReplayError::Source)?;
+        let name = lesson.name.clone();
+        watch.phase(&name, "frames", None);
+        let counts = attend(lesson, &mut learner, Gate::new(config.gate.clone())?, watch)?;
+        taught.frames.push((name, counts));
+    }
+    (taught.tasks, taught.tasks_skipped) =
+        (learner.counts().tasks.clone(), learner.counts().skipped.clone());
+    if learner.memory().is_empty() {
+        let mut all = FrameCounts::default();
+        for (_, counts) in &taught.frames {
+            all.read += counts.read;
+            all.used += counts.used;
+            all.skipped.merge(&counts.skipped);
+        }
+        return Err(nothing("learn from", &all, learner.counts()));
+    }
+    calibrate(&mut learner);
+    watch.phase("learn", "steps", Some(config.learn.steps));
+    let mut last = std::collections::VecDeque::with_capacity(100);
+    for _ in 0..config.learn.steps {
+        if watch.stopped() {
+            break;
+        }
+        let step = learner.step()?;
+        watch.step(&step);
+        watch.advance(1);
+        if last.len() == 100 {
+            last.pop_front();
+        }
+        last.push_back(step.metrics.reward);
+    }
+    taught.reward = last.iter().sum::<f64>() / last.len().max(1) as f64;
+    taught.updates = UpdateCounts {
+        applied: learner.guard().applied(),
+        skipped: learner.guard().skipped().clone(),
+    };
+    taught.seconds = started.elapsed().max(Duration::ZERO).as_secs_f64();
+    Ok((learner.into_policy(), taught))
+}
+
+fn attend<E: std::error::Error + 'static>(
+    mut lesson: Lesson<'_, E>,
+    learner: &mut Learner<CompactPolicy>,
+    mut gate: Gate,
+    watch: &mut dyn Watch,
+) -> Result<FrameCounts, ReplayError<E>> {
+    let mut counts = FrameCounts::default();
+    let mut ready: Vec<RgbdFrame> = Vec::new();
+    while let Some(frame) = (lesson.frames)().map_err(ReplayError::Source)? {
+        watch.advance(1);
+        if watch.stopped() {
+            counts.skipped.add("stopped");
+            break;
+        }
+        ready.extend(counts.admit(&mut gate, frame));
+        if ready.len() >= CHUNK {
+            learner.offer_views(&ready, lesson.views)?;
+            ready.clear();
+        }
+    }
+    learner.offer_views(&ready, lesson.views)?;
+    Ok(counts)
+}
