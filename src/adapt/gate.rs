@@ -203,6 +203,16 @@ impl Gate {
         Ok(Gate { config, meter: QualityMeter::default(), taken })
     }
 
+    /// The frames that it remembers, for a checkpoint.
+    pub fn taken(&self) -> Vec<Signature> {
+        self.taken.iter().copied().collect()
+    }
+
+    /// Takes up where another gate was: see [`Gate::taken`].
+    pub fn resume(&mut self, taken: Vec<Signature>) {
+        self.taken = taken.into_iter().take(MAX_REMEMBERED).collect();
+    }
+
     /// Judges a frame, and remembers it when it is taken.
     pub fn check(&mut self, frame: &RgbdFrame) -> Verdict {
         self.check_measured(frame).0

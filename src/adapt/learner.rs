@@ -1,452 +1,506 @@
-//! The learner: frames in, tasks remembered, and step by step a better policy.
+//! The continual loop: frames are offered, steps are taken, and now and then the candidate
+//! takes the place of the policy that serves. One engine for a replayed recording, a live
+//! camera, and a program that uses this crate as a library.
+//!
+//! ```no_run
+//! use spatial_ssrl::{adapt::{Learner, settings::RunConfig}, policy::compact::CompactPolicy};
+//! # fn camera() -> Option<spatial_ssrl::frame::RgbdFrame> { None }
+//! let start = CompactPolicy::builtin(burn::tensor::Device::flex())?;
+//! let mut learner = Learner::new(start, true, RunConfig::default())?;
+//! while let Some(frame) = camera() {
+//!     learner.offer_frame(frame)?;
+//!     let progress = learner.step()?;
+//!     let serving = learner.policy(); // an Arc: answers go on while learning does
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
 };
 
-use rand::RngExt;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    memory::{Memory, Reservoir},
-    view::{ViewConfig, view},
+    alarm::{Alarm, AlarmConfig, Reaction, candidate_alarm, factory_alarm},
+    exam::{Exam, exam},
+    gate::{Gate, GateConfigError},
+    held_out::{HeldOut, LocalConfig, Use},
+    memory::Memory,
+    promote::{self, Rejection, compare},
+    settings::{RunConfig, task_set},
+    summary::FrameCounts,
+    trainer::{Counts, Maker, Step, Trainer},
 };
 use crate::{
-    frame::{RgbdFrame, SensorModel},
-    grpo::{GrpoConfig, GrpoMetrics, StepGuard, UpdateSkip, advantages, group_signal},
-    policy::{Group, Policy, Rewarded},
-    reward::score_answer,
+    frame::RgbdFrame,
+    grpo::ConfigError as GrpoConfigError,
+    policy::compact::{CompactError, CompactPolicy, observe::Observation},
     tally::Tally,
-    task::{PreparedFrame, TaskKind, TaskSet, seed},
+    task::{TaskKind, TaskSet},
 };
 
-/// How the learner learns.
+/// When candidates are tested and what becomes of them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct LearnConfig {
-    /// Update steps of a run.
-    pub steps: u64,
-    /// The most views of a frame; the first is the frame itself.
-    pub views: u64,
-    /// At most this many views are encoded in a run: of a long recording, frames are taken
-    /// at even intervals, and a frame of a short one gets more views.
-    pub max_views: u64,
-    /// Tasks made of each view, by kind; 0.5 is one task on every other view.
-    pub tasks_per_view: BTreeMap<String, f64>,
-    /// Tasks of each kind that are remembered.
-    pub memory_per_kind: usize,
-    /// Tasks in a step, by kind.
-    pub tasks_per_step: BTreeMap<String, usize>,
-    /// How often tasks whose answers were all equally right are drawn anew in a step.
-    pub redraws: usize,
-    /// The highest learning rate; it rises over the first tenth of the steps and then falls
-    /// to nothing along a cosine.
-    pub learning_rate: f64,
-    /// How views differ from their frame.
-    pub view: ViewConfig,
+pub struct PromoteConfig {
+    /// Updates between two tests of the candidate.
+    pub check_every: u64,
+    /// Promoted policies that are kept for a rollback.
+    pub history: usize,
+    /// Rendered rooms that make the factory set; 0: there is none.
+    pub factory_rooms: u64,
+    /// Factory tasks of each kind.
+    pub factory_tasks_per_kind: usize,
+    /// The local held-out set.
+    pub local: LocalConfig,
+    /// Alarms.
+    pub alarm: AlarmConfig,
 }
 
-impl Default for LearnConfig {
+impl Default for PromoteConfig {
     fn default() -> Self {
-        fn by_kind<T: Copy>(rgb: [T; 3], depth: [T; 2]) -> BTreeMap<String, T> {
-            let values = rgb.into_iter().chain(depth);
-            TaskKind::BUILTIN.iter().map(|kind| kind.name().to_owned()).zip(values).collect()
-        }
-        LearnConfig {
-            steps: 3000,
-            views: 24,
-            max_views: 1200,
-            // Colour tasks need many pictures encoded and are soon learnt; depth tasks share
-            // one picture and are the hard part.
-            tasks_per_view: by_kind([0.4, 0.25, 0.25], [16.0, 16.0]),
-            memory_per_kind: 12_000,
-            tasks_per_step: by_kind([8; 3], [96, 128]),
-            redraws: 0,
-            learning_rate: 4e-3,
-            view: ViewConfig::default(),
+        PromoteConfig {
+            check_every: 300,
+            history: 5,
+            factory_rooms: 8,
+            factory_tasks_per_kind: 60,
+            local: LocalConfig::default(),
+            alarm: AlarmConfig::default(),
         }
     }
 }
 
-/// What became of offered frames and tasks, and where the time went.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Counts {
-    /// Tasks made, by kind.
-    pub tasks: Tally,
-    /// Tasks not made, by `kind/reason`.
-    pub skipped: Tally,
-    /// Time spent making tasks and views, summed over threads.
-    pub build_tasks: Duration,
-    /// Time spent encoding, summed over threads.
-    pub encode: Duration,
+/// Why there is no learner.
+#[derive(Debug, thiserror::Error)]
+pub enum LearnerError {
+    /// The policy.
+    #[error(transparent)]
+    Policy(#[from] CompactError),
+    /// The gate's settings.
+    #[error(transparent)]
+    Gate(#[from] GateConfigError),
+    /// The loss's settings.
+    #[error("grpo: {0}")]
+    Grpo(#[from] GrpoConfigError),
+    /// A kind that does not exist.
+    #[error("{0}")]
+    Kinds(String),
 }
 
-impl Counts {
-    /// Adds all of `other`.
-    pub fn merge(&mut self, other: &Counts) {
-        self.tasks.merge(&other.tasks);
-        self.skipped.merge(&other.skipped);
-        self.build_tasks += other.build_tasks;
-        self.encode += other.encode;
-    }
+/// What became of a tested candidate.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Check {
+    /// The step after which it was tested.
+    pub step: u64,
+    /// Mean accuracy of the serving policy over sets and kinds, before this.
+    pub serving: f64,
+    /// That of the candidate.
+    pub candidate: f64,
+    /// The version that serves from now on.
+    pub version: u64,
+    /// Why the candidate was not promoted, if it was not.
+    pub rejected: Option<Rejection>,
+    /// What went wrong beside that.
+    pub alarm: Option<Alarm>,
 }
 
-/// Observed tasks, and what became of the others.
-pub type Made<O> = (Vec<Memory<O>>, Counts);
-
-/// Makes tasks from frames and lets a policy observe them.
-pub struct Maker<'a> {
-    /// Which tasks are made.
-    pub tasks: &'a TaskSet,
-    /// The noise of the depth camera.
-    pub sensor: SensorModel,
-    /// Seed of the run.
-    pub run_seed: u64,
-}
-
-impl Maker<'_> {
-    /// Tasks of one frame (already a view), `per_kind` of each kind, as `policy` observes
-    /// them. Frames without usable depth make the kinds that need none.
-    ///
-    /// # Errors
-    /// When the policy cannot observe a task.
-    pub fn make<P: Policy>(
-        &self,
-        policy: &P,
-        frame: &RgbdFrame,
-        per_kind: impl Fn(&TaskKind) -> u64,
-    ) -> Result<Made<P::Observation>, P::Error> {
-        let mut counts = Counts::default();
-        let started = Instant::now();
-        let prepared = PreparedFrame::new(frame, self.sensor);
-        let mut tasks = Vec::new();
-        for kind in self.tasks.kinds() {
-            for number in 0..per_kind(&kind) {
-                match self.tasks.make(&prepared, &kind, self.run_seed, number) {
-                    Ok(task) => tasks.push(task),
-                    Err(skip) => {
-                        counts.skipped.add(&format!("{kind}/{}", skip.name()));
-                    }
-                }
-            }
-            let made = tasks.iter().filter(|task| task.kind == kind).count();
-            counts.tasks.add_n(kind.name(), made as u64);
-        }
-        counts.build_tasks = started.elapsed();
-        let started = Instant::now();
-        let observations = policy.observe(frame, &tasks)?;
-        counts.encode = started.elapsed();
-        let memories = tasks.into_iter().zip(observations).map(|(task, observation)| Memory {
-            kind: task.kind,
-            frame_id: task.frame_id,
-            stamp_ns: task.stamp_ns,
-            answer: task.answer,
-            observation,
-        });
-        Ok((memories.collect(), counts))
-    }
-}
-
-/// One update, or why there was none.
+/// What one call of [`Learner::step`] did.
 #[derive(Clone, Debug)]
-pub struct Step {
-    /// What was measured.
-    pub metrics: GrpoMetrics,
-    /// Why the weights stayed as they were.
-    pub skipped: Option<UpdateSkip>,
+pub enum Progress {
+    /// An update, and the test of the candidate if one was due.
+    Step(Step, Option<Check>),
+    /// Nothing: there is nothing to learn from yet.
+    Waiting,
+    /// Nothing: an alarm stopped learning until new frames come.
+    Frozen,
 }
 
-/// Adapts a policy to the frames that it is offered.
-pub struct Learner<P: Policy> {
-    policy: P,
-    tasks: TaskSet,
-    sensor: SensorModel,
-    config: LearnConfig,
-    grpo: GrpoConfig,
-    run_seed: u64,
-    memory: Reservoir<P::Observation>,
-    counts: Counts,
-    guard: StepGuard,
-    steps: u64,
-    tokens: u64,
-    rollout_time: Duration,
-    update_time: Duration,
+/// Counts of candidates.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Candidates {
+    /// Promoted.
+    pub promoted: u64,
+    /// Not promoted, by reason.
+    pub rejected: Tally,
+    /// Alarms by name.
+    pub alarms: Tally,
+    /// Rollbacks, by an alarm or by hand.
+    pub rolled_back: u64,
 }
 
-impl<P: Policy + Sync> Learner<P> {
-    /// A learner that has seen nothing yet.
+/// Adapts a policy for as long as it helps.
+pub struct Learner {
+    pub(super) config: RunConfig,
+    pub(super) tasks: TaskSet,
+    pub(super) trainer: Trainer<CompactPolicy>,
+    pub(super) gate: Gate,
+    pub(super) held_out: HeldOut<Observation>,
+    pub(super) start: Arc<CompactPolicy>,
+    pub(super) serving: Arc<CompactPolicy>,
+    /// The one that serves is the last; those before it are kept for a rollback.
+    pub(super) earlier: VecDeque<(u64, Arc<CompactPolicy>)>,
+    pub(super) state: LearnerState,
+    known: Option<(u64, u64, Exam, Exam)>,
+}
+
+/// The plain part of what a learner is, for a checkpoint.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LearnerState {
+    /// The start was learnt, not random.
+    pub known_start: bool,
+    /// Features are scaled.
+    pub calibrated: bool,
+    /// Stamp of the first frame, nanoseconds.
+    pub first_ns: Option<i64>,
+    /// Version of the serving policy; 0 is the start.
+    pub version: u64,
+    /// Versions given so far.
+    pub versions: u64,
+    /// Rejections since the last promotion or restart.
+    pub rejections: u64,
+    /// Restarts since the last promotion.
+    pub restarts: u64,
+    /// An alarm stopped learning.
+    pub frozen: bool,
+    /// Frames.
+    pub frames: FrameCounts,
+    /// Tasks of the local held-out set, made and not made.
+    pub tested: Counts,
+    /// Candidates.
+    pub candidates: Candidates,
+}
+
+impl Learner {
+    /// A learner that starts from `start`; `known` says that it was learnt and not just
+    /// initialised at random.
+    ///
+    /// # Errors
+    /// [`LearnerError`] for settings that cannot be used.
     pub fn new(
-        policy: P,
-        tasks: TaskSet,
-        sensor: SensorModel,
-        config: LearnConfig,
-        grpo: GrpoConfig,
-        run_seed: u64,
-    ) -> Self {
-        Learner {
-            memory: Reservoir::new(config.memory_per_kind, run_seed),
-            policy,
+        mut start: CompactPolicy,
+        known: bool,
+        config: RunConfig,
+    ) -> Result<Self, LearnerError> {
+        config.grpo.validate()?;
+        let tasks = task_set(&config).map_err(LearnerError::Kinds)?;
+        let gate = Gate::new(config.gate.clone())?;
+        if known {
+            start.start_from_here();
+            start.set_reference();
+        }
+        let first = Arc::new(start.frozen());
+        let trainer = Trainer::new(
+            start,
+            tasks.clone(),
+            config.tasks.sensor,
+            config.learn.clone(),
+            config.grpo.clone(),
+            config.seed,
+        );
+        Ok(Learner {
+            held_out: HeldOut::new(&config.promote.local, config.seed),
             tasks,
-            sensor,
+            trainer,
+            gate,
+            start: first.clone(),
+            serving: first,
+            earlier: VecDeque::new(),
+            state: LearnerState { known_start: known, calibrated: known, ..Default::default() },
+            known: None,
             config,
-            grpo,
-            run_seed,
-            counts: Counts::default(),
-            guard: StepGuard::default(),
-            steps: 0,
-            tokens: 0,
-            rollout_time: Duration::ZERO,
-            update_time: Duration::ZERO,
-        }
+        })
     }
 
-    /// Makes tasks from a frame and remembers them.
+    /// Makes the factory set from frames that are never learnt from: give the same ones
+    /// every time.
     ///
     /// # Errors
     /// When the policy cannot observe a task.
-    pub fn offer_frame(&mut self, frame: &RgbdFrame) -> Result<(), P::Error> {
-        self.offer_frames(std::slice::from_ref(frame))
-    }
-
-    /// As [`Learner::offer_frame`] for several frames at once, on all threads of the
-    /// current rayon pool. What is remembered does not depend on their number.
-    ///
-    /// # Errors
-    /// When the policy cannot observe a task.
-    pub fn offer_frames(&mut self, frames: &[RgbdFrame]) -> Result<(), P::Error> {
-        self.offer_views(frames, self.config.views)
-    }
-
-    /// As [`Learner::offer_frames`] with this many views of each frame.
-    ///
-    /// # Errors
-    /// When the policy cannot observe a task.
-    pub fn offer_views(&mut self, frames: &[RgbdFrame], views: u64) -> Result<(), P::Error> {
-        let maker = Maker { tasks: &self.tasks, sensor: self.sensor, run_seed: self.run_seed };
-        let per_view = |kind: &TaskKind, view: u64| {
-            let rate = self.config.tasks_per_view.get(kind.name()).copied().unwrap_or(1.0);
-            // Rounded up along the views of a frame, so that a fraction skips some of them.
-            let until = |views: u64| (views as f64 * rate.clamp(0.0, 1e4)).ceil() as u64;
-            until(view + 1) - until(view)
-        };
-        let views: Vec<(&RgbdFrame, u64)> = frames
-            .iter()
-            .flat_map(|frame| (0..views).map(move |number| (frame, number)))
-            .collect();
-        let made: Vec<_> = views
-            .into_par_iter()
-            .map(|(frame, number)| {
-                let started = Instant::now();
-                match view(frame, &self.config.view, self.run_seed, number) {
-                    Ok(view) => {
-                        let viewed = started.elapsed();
-                        let (memories, mut counts) =
-                            maker.make(&self.policy, &view, |kind| per_view(kind, number))?;
-                        counts.build_tasks += viewed;
-                        Ok((memories, counts))
-                    }
-                    Err(error) => {
-                        tracing::debug!("frame {:?} has no view {number}: {error}", frame.id);
-                        let mut counts = Counts::default();
-                        counts.skipped.add("view");
-                        Ok((Vec::new(), counts))
-                    }
-                }
-            })
-            .collect::<Result<_, P::Error>>()?;
-        for (memories, counts) in made {
-            self.counts.merge(&counts);
-            memories.into_iter().for_each(|memory| {
-                self.memory.offer(memory);
-            });
-        }
+    pub fn set_factory(&mut self, frames: &[RgbdFrame]) -> Result<(), CompactError> {
+        let wanted = self.config.promote.factory_tasks_per_kind;
+        let even = (wanted as u64).div_ceil(frames.len().max(1) as u64);
+        let (made, _) = self.make_tests(frames, FACTORY_SEED, |kind| {
+            if kind.needs_depth() { 6 * even } else { even + 1 }
+        })?;
+        self.held_out.set_factory(evenly(made, wanted));
         Ok(())
     }
 
-    /// One GRPO update on tasks drawn evenly from the kinds that are remembered.
+    /// Offers one frame: it is learnt from, tested on, or counted with the reason why not.
     ///
     /// # Errors
-    /// When the policy cannot answer. A skipped update is not an error: it is in the step.
-    pub fn step(&mut self) -> Result<Step, P::Error> {
-        let number = self.steps;
-        self.steps += 1;
-        let learning_rate = self.learning_rate(number);
-        let mut metrics = GrpoMetrics { step: number, learning_rate, ..Default::default() };
-
-        let started = Instant::now();
-        let step_seed = seed::mix(seed::mix(self.run_seed, 0x57e9), number);
-        let (teaching, asked) = rollouts(
-            &self.policy,
-            &self.memory,
-            &self.config,
-            &self.grpo,
-            step_seed,
-            &mut metrics,
-        )?;
-        let rollout = started.elapsed();
-        self.rollout_time += rollout;
-
-        let started = Instant::now();
-        let rewarded: Vec<Rewarded<'_, P::Observation>> = teaching
-            .iter()
-            .map(|teaching| Rewarded {
-                observation: &teaching.memory.observation,
-                group: &teaching.group,
-                advantages: teaching.advantages.clone(),
-            })
-            .collect();
-        let updated = match rewarded.is_empty() {
-            true => Err(UpdateSkip::NoSpread),
-            false => self.policy.update(&rewarded, &self.grpo, learning_rate),
-        };
-        let update = started.elapsed();
-        self.update_time += update;
-
-        self.tokens += asked;
-        let skipped = match updated {
-            Ok(updated) => {
-                metrics = GrpoMetrics {
-                    step: number,
-                    reward: metrics.reward,
-                    reward_std: metrics.reward_std,
-                    frac_reward_zero_std: metrics.frac_reward_zero_std,
-                    named: metrics.named,
-                    ..updated
-                };
-                let _ = self.guard.admit(Ok(()));
-                None
-            }
-            Err(skip) => {
-                self.guard.skip(&skip);
-                Some(skip)
-            }
-        };
-        metrics.num_tokens = self.tokens;
-        metrics.set_seconds("rollout", rollout.as_secs_f64());
-        metrics.set_seconds("update", update.as_secs_f64());
-        Ok(Step { metrics, skipped })
+    /// When the policy cannot observe a task.
+    pub fn offer_frame(&mut self, frame: RgbdFrame) -> Result<(), CompactError> {
+        let views = self.config.learn.views;
+        self.offer_frames(vec![frame], views)
     }
 
-    /// Linear warm-up over a tenth of the run, then a cosine to nothing.
-    fn learning_rate(&self, step: u64) -> f64 {
-        let progress = (step as f64 + 1.0) / self.config.steps.max(1) as f64;
-        let shape = if progress < 0.1 {
-            progress / 0.1
-        } else {
-            0.5 * (1.0 + (std::f64::consts::PI * ((progress - 0.1) / 0.9).min(1.0)).cos())
-        };
-        self.config.learning_rate * shape.max(1e-3)
-    }
-
-    /// The policy as it is now.
-    pub fn policy(&self) -> &P {
-        &self.policy
-    }
-
-    /// The policy, when learning is over.
-    pub fn into_policy(self) -> P {
-        self.policy
-    }
-
-    /// The policy, to be calibrated before the first step.
-    pub fn policy_mut(&mut self) -> &mut P {
-        &mut self.policy
-    }
-
-    /// What is remembered.
-    pub fn memory(&self) -> &Reservoir<P::Observation> {
-        &self.memory
-    }
-
-    /// Tasks made and skipped so far.
-    pub fn counts(&self) -> &Counts {
-        &self.counts
-    }
-
-    /// Updates applied and skipped so far.
-    pub fn guard(&self) -> &StepGuard {
-        &self.guard
-    }
-
-    /// Time spent in rollouts and in updates.
-    pub fn times(&self) -> (Duration, Duration) {
-        (self.rollout_time, self.update_time)
-    }
-}
-
-/// Tasks of one kind in a step; a user's own kind counts like a colour kind.
-fn per_step(config: &LearnConfig, kind: &TaskKind) -> usize {
-    config.tasks_per_step.get(kind.name()).copied().unwrap_or(8)
-}
-
-/// A task whose group of answers teaches something.
-struct Teaching<'m, O> {
-    memory: &'m Memory<O>,
-    group: Group,
-    advantages: Vec<f64>,
-}
-
-/// Groups that teach something, and the number of answers of all groups.
-type Rollouts<'m, O> = (Vec<Teaching<'m, O>>, u64);
-
-/// Draws tasks of each kind, lets the policy answer them, and keeps the groups whose
-/// answers differ in reward. Also gives the number of answers.
-fn rollouts<'m, P: Policy>(
-    policy: &P,
-    memory: &'m Reservoir<P::Observation>,
-    config: &LearnConfig,
-    grpo: &GrpoConfig,
-    step_seed: u64,
-    metrics: &mut GrpoMetrics,
-) -> Result<Rollouts<'m, P::Observation>, P::Error> {
-    let mut rng = seed::rng(step_seed);
-    let mut teaching = Vec::new();
-    let mut rewards = Vec::new();
-    let mut wanted: BTreeMap<&TaskKind, usize> =
-        memory.kinds().map(|kind| (kind, per_step(config, kind))).collect();
-    let mut accuracy: BTreeMap<&TaskKind, (f64, f64)> = BTreeMap::new();
-    for round in 0..=config.redraws {
-        let mut drawn = Vec::new();
-        for (kind, wanted) in &wanted {
-            let kept = memory.of(kind);
-            drawn.extend((0..*wanted).map(|_| &kept[rng.random_range(0..kept.len())]));
-        }
-        if drawn.is_empty() {
-            break;
-        }
-        let observations: Vec<_> = drawn.iter().map(|memory| &memory.observation).collect();
-        let seed = seed::mix(step_seed, round as u64 + 1);
-        let groups = policy.rollout(&observations, grpo.group_size, seed)?;
-        for (memory, group) in drawn.into_iter().zip(groups) {
-            let reward: Vec<f64> = group
-                .answers
-                .iter()
-                .map(|answer| score_answer(answer, &memory.answer).accuracy)
-                .collect();
-            let (right, all) = accuracy.entry(&memory.kind).or_default();
-            *right += reward.iter().sum::<f64>();
-            *all += reward.len() as f64;
-            rewards.extend_from_slice(&reward);
-            let teaches = group_signal(&reward).is_ok_and(|signal| signal.teaches());
-            if !teaches {
-                continue;
-            }
-            let advantages = advantages(&reward, reward.len(), grpo.advantage, grpo.advantage_eps);
-            if let Ok(advantages) = advantages {
-                if let Some(wanted) = wanted.get_mut(&memory.kind) {
-                    *wanted = wanted.saturating_sub(1);
+    /// As [`Learner::offer_frame`] for several frames at once, with this many views of each,
+    /// on all threads of the current rayon pool. Their number changes nothing.
+    ///
+    /// # Errors
+    /// When the policy cannot observe a task.
+    pub fn offer_frames(&mut self, frames: Vec<RgbdFrame>, views: u64) -> Result<(), CompactError> {
+        let (mut learn, mut test) = (Vec::new(), Vec::new());
+        for frame in frames {
+            let first_ns = *self.state.first_ns.get_or_insert(frame.stamp_ns);
+            let used = self.config.promote.local.of(frame.stamp_ns.saturating_sub(first_ns));
+            let part = match used {
+                Use::Learn => &mut learn,
+                Use::Test => &mut test,
+                Use::Gap => {
+                    self.state.frames.drop("between_learning_and_testing");
+                    continue;
                 }
-                teaching.push(Teaching { memory, group, advantages });
+            };
+            part.extend(self.state.frames.admit(&mut self.gate, frame));
+        }
+        if !learn.is_empty() {
+            // What is new may help where more of the old did not.
+            self.state.frozen = false;
+        }
+        self.trainer.offer_views(&learn, views)?;
+        let attempts = |kind: &TaskKind| if kind.needs_depth() { 16 } else { 4 };
+        let (made, counts) = self.make_tests(&test, LOCAL_SEED, attempts)?;
+        self.state.tested.merge(&counts);
+        made.into_iter().for_each(|task| self.held_out.offer(task));
+        Ok(())
+    }
+
+    /// Tasks to test on; seeds apart from those of training.
+    fn make_tests(
+        &self,
+        frames: &[RgbdFrame],
+        seed: u64,
+        attempts: impl Fn(&TaskKind) -> u64 + Sync,
+    ) -> Result<(Vec<Memory<Observation>>, Counts), CompactError> {
+        let run_seed = crate::task::seed::mix(self.config.seed, seed);
+        let maker = Maker { tasks: &self.tasks, sensor: self.config.tasks.sensor, run_seed };
+        let policy = self.trainer.policy();
+        let made: Vec<_> = frames
+            .par_iter()
+            .map(|frame| maker.make(policy, frame, 0, &attempts))
+            .collect::<Result<_, _>>()?;
+        let (mut all, mut counts) = (Vec::new(), Counts::default());
+        for (tasks, own) in made {
+            all.extend(tasks);
+            counts.merge(&own);
+        }
+        Ok((all, counts))
+    }
+
+    /// One update of the candidate, and its test when one is due.
+    ///
+    /// # Errors
+    /// When the policy cannot answer. A skipped update or a rejected candidate is no error.
+    pub fn step(&mut self) -> Result<Progress, CompactError> {
+        if self.state.frozen {
+            return Ok(Progress::Frozen);
+        }
+        if self.trainer.memory().is_empty() {
+            return Ok(Progress::Waiting);
+        }
+        self.calibrate();
+        let step = self.trainer.step()?;
+        let due = self.trainer.steps().is_multiple_of(self.config.promote.check_every.max(1));
+        let check = if due { Some(self.check()?) } else { None };
+        Ok(Progress::Step(step, check))
+    }
+
+    /// A policy with random weights is shown the spread of the features before it learns:
+    /// the head sees them at unit size. Of no effect on a start that was learnt.
+    pub fn calibrate(&mut self) {
+        if self.state.calibrated || self.trainer.memory().is_empty() {
+            return;
+        }
+        self.state.calibrated = true;
+        self.trainer.calibrate();
+        self.start = Arc::new(self.trainer.policy().frozen());
+        self.serving = self.start.clone();
+    }
+
+    /// Tests the candidate now: it is promoted or it is not.
+    ///
+    /// # Errors
+    /// When a policy cannot answer.
+    pub fn check(&mut self) -> Result<Check, CompactError> {
+        let candidate = exam(self.trainer.policy(), &self.held_out)?;
+        let (start, serving) = self.exams()?;
+        let vitals = candidate.vitals(self.state.known_start.then_some(&start), &self.held_out);
+        let config = &self.config.promote.alarm;
+        let mut alarm = factory_alarm(&start.answers, &serving.answers)
+            .or_else(|| candidate_alarm(&vitals, config));
+        let compared = compare(&serving.answers, &candidate.answers).and_then(|_| {
+            // Many small falls, each within its bound, must not add up either.
+            let since_start: promote::Answers = start.factory_answers();
+            promote::nothing_fell(&since_start, &candidate.answers)
+        });
+        let rejected = match (&alarm, compared) {
+            (Some(alarm), _) => Some(Rejection::Alarm(alarm.name().to_owned())),
+            (None, compared) => compared.err(),
+        };
+        let means = (promote::mean(&serving.answers), promote::mean(&candidate.answers));
+        match &rejected {
+            None => self.promote(candidate),
+            Some(why) => {
+                self.state.candidates.rejected.add(why.name());
+                self.state.rejections += 1;
+                let (rejections, restarts) = (self.state.rejections, self.state.restarts);
+                if alarm.is_none() && rejections >= self.config.promote.alarm.patience.max(1) {
+                    alarm = Some(match restarts >= self.config.promote.alarm.max_restarts {
+                        true => Alarm::Fruitless { restarts },
+                        false => Alarm::Stalled { rejections },
+                    });
+                }
+            }
+        }
+        if let Some(alarm) = &alarm {
+            self.state.candidates.alarms.add(alarm.name());
+            self.react(alarm.reaction());
+        }
+        Ok(Check {
+            step: self.trainer.steps(),
+            serving: means.0,
+            candidate: means.1,
+            version: self.state.version,
+            rejected,
+            alarm,
+        })
+    }
+
+    fn promote(&mut self, exam: Exam) {
+        let candidate = Arc::new(self.trainer.policy().frozen());
+        let before = std::mem::replace(&mut self.serving, candidate);
+        self.earlier.push_back((self.state.version, before));
+        while self.earlier.len() > self.config.promote.history {
+            self.earlier.pop_front();
+        }
+        self.state.versions += 1;
+        self.state.version = self.state.versions;
+        (self.state.rejections, self.state.restarts) = (0, 0);
+        self.state.candidates.promoted += 1;
+        if let Some((_, version, _, serving)) = &mut self.known {
+            (*version, *serving) = (self.state.version, exam);
+        }
+    }
+
+    fn react(&mut self, reaction: Reaction) {
+        match reaction {
+            Reaction::RollBack => {
+                self.roll_back(1);
+            }
+            Reaction::Freeze => {
+                self.state.frozen = true;
+                self.restart();
+                self.state.restarts = 0;
+            }
+            Reaction::Restart => self.restart(),
+        }
+    }
+
+    /// The candidate starts again from the serving policy.
+    fn restart(&mut self) {
+        self.state.rejections = 0;
+        self.state.restarts += 1;
+        self.trainer.policy_mut().take_weights(&self.serving);
+    }
+
+    /// Lets the policy serve that served `n` promotions ago, or the earliest one kept; the
+    /// candidate starts again from it. Gives the version that serves now.
+    pub fn roll_back(&mut self, n: usize) -> u64 {
+        for _ in 0..n {
+            let (version, policy) = match self.earlier.pop_back() {
+                Some(earlier) => earlier,
+                None => (0, self.start.clone()),
+            };
+            (self.state.version, self.serving) = (version, policy);
+        }
+        self.state.candidates.rolled_back += 1;
+        self.restart();
+        self.state.version
+    }
+
+    /// The exams of the start and of the serving policy on the present held-out tasks.
+    fn exams(&mut self) -> Result<(Exam, Exam), CompactError> {
+        let now = (self.held_out.version(), self.state.version);
+        if let Some((tasks, version, start, serving)) = &self.known
+            && (*tasks, *version) == now
+        {
+            return Ok((start.clone(), serving.clone()));
+        }
+        let start = exam(&self.start, &self.held_out)?;
+        let serving = match self.state.version {
+            0 => start.clone(),
+            _ => exam(&self.serving, &self.held_out)?,
+        };
+        self.known = Some((now.0, now.1, start.clone(), serving.clone()));
+        Ok((start, serving))
+    }
+
+    /// The policy that serves. It never changes: a promotion puts another in its place.
+    pub fn policy(&self) -> Arc<CompactPolicy> {
+        self.serving.clone()
+    }
+
+    /// The policy that learns.
+    pub fn candidate(&self) -> &CompactPolicy {
+        self.trainer.policy()
+    }
+
+    /// The part that makes tasks and updates.
+    pub fn trainer(&self) -> &Trainer<CompactPolicy> {
+        &self.trainer
+    }
+
+    /// For tests of what a faulty teacher does.
+    #[cfg(test)]
+    pub(super) fn trainer_mut(&mut self) -> &mut Trainer<CompactPolicy> {
+        &mut self.trainer
+    }
+
+    /// What candidates are tested on.
+    pub fn held_out(&self) -> &HeldOut<Observation> {
+        &self.held_out
+    }
+
+    /// Everything that is counted.
+    pub fn state(&self) -> &LearnerState {
+        &self.state
+    }
+
+    /// For frames that the caller did not offer, and why.
+    pub fn frames_mut(&mut self) -> &mut FrameCounts {
+        &mut self.state.frames
+    }
+
+    /// The settings.
+    pub fn config(&self) -> &RunConfig {
+        &self.config
+    }
+}
+
+const FACTORY_SEED: u64 = 0xfac7;
+const LOCAL_SEED: u64 = 0x10ca;
+
+/// At most `wanted` tasks of each kind, evenly spread over those given.
+pub(super) fn evenly<O>(tasks: Vec<Memory<O>>, wanted: usize) -> Vec<Memory<O>> {
+    let mut kinds: BTreeMap<TaskKind, Vec<Memory<O>>> = BTreeMap::new();
+    for task in tasks {
+        kinds.entry(task.kind.clone()).or_default().push(task);
+    }
+    let mut kept = Vec::new();
+    for tasks in kinds.into_values() {
+        let (all, mut taken) = (tasks.len(), 0);
+        for (i, task) in tasks.into_iter().enumerate() {
+            // Every task whose number passes the next multiple of all / wanted.
+            if all <= wanted || (i + 1) * wanted / all > taken {
+                taken += 1;
+                kept.push(task);
             }
         }
     }
-    for (kind, (right, all)) in accuracy {
-        metrics.set_accuracy(kind.name(), right / all.max(1.0));
-    }
-    // Group sizes are checked by the configuration, so this cannot fail; if it did,
-    // only the log would lack these figures.
-    let _ = metrics.set_rewards(&rewards, &rewards, grpo.group_size);
-    Ok((teaching, rewards.len() as u64))
+    kept
 }

@@ -1,8 +1,11 @@
-//! The replay memory: a bounded number of observed tasks of each kind, never pictures.
+//! The replay memory: a bounded number of observed tasks of each kind, shared fairly by the
+//! places that were seen and by time, so that one long corridor does not push out the rest.
+//! It keeps encoded features, never pictures.
 
 use std::collections::BTreeMap;
 
 use rand::RngExt;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     frame::FrameId,
@@ -18,15 +21,20 @@ pub struct Memory<O> {
     pub frame_id: FrameId,
     /// That frame's stamp.
     pub stamp_ns: i64,
+    /// Where that was, as far as pictures tell: see [`Places`](super::places::Places).
+    pub place: u16,
     /// The right answer: only the reward reads it.
     pub answer: Answer,
     /// What the policy keeps of it.
     pub observation: O,
 }
 
-/// Remembered tasks by kind. When a kind is full, a newcomer takes the place of a random
-/// one with the odds of reservoir sampling (Vitter 1985, algorithm R), so that what is kept
-/// stays an even sample of everything offered.
+/// Remembered tasks by kind.
+///
+/// A kind that is full gives room to a newcomer from a place that has less than the place
+/// that has most: a random task of that one goes. Among tasks of one place a newcomer
+/// takes the place of a random one with the odds of reservoir sampling (Vitter 1985,
+/// algorithm R), so that what is kept of a place stays an even sample over time.
 #[derive(Debug)]
 pub struct Reservoir<O> {
     capacity: usize,
@@ -38,6 +46,21 @@ pub struct Reservoir<O> {
 struct Kind<O> {
     offered: u64,
     kept: Vec<Memory<O>>,
+    places: BTreeMap<u16, Share>,
+}
+
+/// What a place has offered and what of that is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Share {
+    offered: u64,
+    kept: usize,
+}
+
+/// Everything of a reservoir but the tasks themselves.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ReservoirState {
+    rng: seed::Rng,
+    kinds: Vec<(TaskKind, u64, BTreeMap<u16, Share>)>,
 }
 
 impl<O> Reservoir<O> {
@@ -49,23 +72,36 @@ impl<O> Reservoir<O> {
 
     /// Offers one task; says whether it was kept.
     pub fn offer(&mut self, memory: Memory<O>) -> bool {
-        let kind = self
-            .kinds
-            .entry(memory.kind.clone())
-            .or_insert_with(|| Kind { offered: 0, kept: Vec::new() });
+        let kind = self.kinds.entry(memory.kind.clone()).or_insert_with(|| Kind {
+            offered: 0,
+            kept: Vec::new(),
+            places: BTreeMap::new(),
+        });
         kind.offered += 1;
+        let place = memory.place;
+        let share = kind.places.entry(place).or_default();
+        share.offered += 1;
         if kind.kept.len() < self.capacity {
+            share.kept += 1;
             kind.kept.push(memory);
             return true;
         }
-        let at = self.rng.random_range(0..kind.offered);
-        match usize::try_from(at).ok().and_then(|at| kind.kept.get_mut(at)) {
-            Some(place) => {
-                *place = memory;
-                true
-            }
-            None => false,
+        let own = *share;
+        let most = kind.places.iter().max_by_key(|(_, share)| share.kept);
+        let Some((&fullest, _)) = most.filter(|(_, share)| share.kept > own.kept) else {
+            // Among its like: the n-th one offered is kept with odds kept / n.
+            let at = self.rng.random_range(0..own.offered);
+            let Ok(nth) = usize::try_from(at) else { return false };
+            return nth < own.kept && kind.replace(place, nth, memory);
+        };
+        let count = kind.places.get(&fullest).map_or(1, |share| share.kept);
+        let nth = self.rng.random_range(0..count);
+        let replaced = kind.replace(fullest, nth, memory);
+        if replaced {
+            kind.count(fullest, -1);
+            kind.count(place, 1);
         }
+        replaced
     }
 
     /// The kinds of which anything is kept.
@@ -76,6 +112,11 @@ impl<O> Reservoir<O> {
     /// What is kept of one kind.
     pub fn of(&self, kind: &TaskKind) -> &[Memory<O>] {
         self.kinds.get(kind).map_or(&[], |kind| &kind.kept)
+    }
+
+    /// Everything that is kept, by kind.
+    pub fn all(&self) -> impl Iterator<Item = &Memory<O>> {
+        self.kinds.values().flat_map(|kind| &kind.kept)
     }
 
     /// How many tasks of one kind were ever offered.
@@ -92,6 +133,51 @@ impl<O> Reservoir<O> {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+
+    /// What a checkpoint needs beside [`Reservoir::all`].
+    pub fn state(&self) -> ReservoirState {
+        let kinds = self.kinds.iter();
+        ReservoirState {
+            rng: self.rng.clone(),
+            kinds: kinds.map(|(kind, k)| (kind.clone(), k.offered, k.places.clone())).collect(),
+        }
+    }
+
+    /// The reservoir whose [`Reservoir::state`] and [`Reservoir::all`] these were. It goes on
+    /// as that one would have.
+    pub fn restore(
+        capacity: usize,
+        state: ReservoirState,
+        tasks: impl IntoIterator<Item = Memory<O>>,
+    ) -> Self {
+        let kind = |(kind, offered, places)| (kind, Kind { offered, kept: Vec::new(), places });
+        let mut kinds: BTreeMap<TaskKind, Kind<O>> = state.kinds.into_iter().map(kind).collect();
+        for task in tasks {
+            if let Some(kind) = kinds.get_mut(&task.kind) {
+                kind.kept.push(task);
+            }
+        }
+        Reservoir { capacity: capacity.max(1), rng: state.rng, kinds }
+    }
+}
+
+impl<O> Kind<O> {
+    /// Puts `memory` where the `nth` task of `place` is.
+    fn replace(&mut self, place: u16, nth: usize, memory: Memory<O>) -> bool {
+        match self.kept.iter_mut().filter(|kept| kept.place == place).nth(nth) {
+            Some(kept) => {
+                *kept = memory;
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn count(&mut self, place: u16, change: isize) {
+        if let Some(share) = self.places.get_mut(&place) {
+            share.kept = share.kept.saturating_add_signed(change);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -103,6 +189,7 @@ mod tests {
             kind: TaskKind::Flip,
             frame_id: FrameId(n as u64),
             stamp_ns: n,
+            place: 0,
             answer: Answer::Choice(0),
             observation: (),
         }
@@ -135,5 +222,35 @@ mod tests {
         };
         assert_eq!(kept(3), kept(3));
         assert_ne!(kept(3), kept(4));
+    }
+
+    #[test]
+    fn a_long_corridor_does_not_push_out_a_short_visit() {
+        let mut reservoir = Reservoir::new(60, 5);
+        for n in 0..2000 {
+            let place = if (900..930).contains(&n) { 1 } else { 0 };
+            reservoir.offer(Memory { place, ..memory(n) });
+        }
+        let visit = reservoir.of(&TaskKind::Flip).iter().filter(|m| m.place == 1).count();
+        assert!(visit >= 25, "{visit} of 30 tasks of the short visit are kept");
+        assert_eq!(reservoir.len(), 60);
+    }
+
+    #[test]
+    fn a_restored_memory_goes_on_as_the_first_would_have() {
+        let mut first = Reservoir::new(20, 9);
+        (0..100).for_each(|n| {
+            first.offer(Memory { place: (n % 3) as u16, ..memory(n) });
+        });
+        let tasks: Vec<_> = first.all().cloned().collect();
+        let mut second = Reservoir::restore(20, first.state(), tasks);
+        for reservoir in [&mut first, &mut second] {
+            (100..300).for_each(|n| {
+                reservoir.offer(Memory { place: (n % 4) as u16, ..memory(n) });
+            });
+        }
+        let stamps = |r: &Reservoir<()>| r.all().map(|m| m.stamp_ns).collect::<Vec<_>>();
+        assert_eq!(stamps(&first), stamps(&second));
+        assert_eq!(first.state(), second.state());
     }
 }

@@ -1,15 +1,24 @@
 //! From frames to a better policy: gate, views, tasks, replay memory, rollouts, updates,
 //! and the held-out test that says whether it helped.
 
+pub mod alarm;
 pub mod blind;
+pub mod exam;
 pub mod gate;
+pub mod held_out;
 pub mod learner;
 pub mod memory;
+pub mod places;
 pub mod pretrain;
+pub mod promote;
 pub mod replay;
 pub mod score;
+pub mod settings;
 pub mod split;
+pub mod summary;
+pub mod trainer;
 pub mod view;
 
 pub use gate::{Gate, GateConfig};
-pub use learner::{LearnConfig, Learner};
+pub use learner::Learner;
+pub use trainer::{LearnConfig, Trainer};

@@ -7,10 +7,10 @@ use serde::Serialize;
 
 use super::{
     gate::Gate,
-    learner::Learner,
+    learner::LearnerError,
+    trainer::Trainer,
     replay::{
-        FrameCounts, Frames, ReplayError, RunConfig, UpdateCounts, Watch, calibrate, nothing,
-        task_set,
+        FrameCounts, Frames, ReplayError, RunConfig, UpdateCounts, Watch, nothing, task_set,
     },
 };
 use crate::{frame::RgbdFrame, policy::compact::CompactPolicy, tally::Tally};
@@ -57,12 +57,12 @@ pub fn pretrain<'a, E: std::error::Error + 'static>(
     watch: &mut dyn Watch,
 ) -> Result<(CompactPolicy, Taught), ReplayError<E>> {
     let started = Instant::now();
-    config.grpo.validate()?;
+    config.grpo.validate().map_err(LearnerError::from)?;
     let tasks = task_set(config).map_err(ReplayError::Kinds)?;
     let policy = CompactPolicy::new(config.policy.clone(), config.seed, device)?;
     let (learn, grpo) = (config.learn.clone(), config.grpo.clone());
     let mut learner =
-        Learner::new(policy, tasks, config.tasks.sensor, learn, grpo, config.seed);
+        Trainer::new(policy, tasks, config.tasks.sensor, learn, grpo, config.seed);
     let mut taught = Taught::default();
     for lesson in lessons {
         let lesson = lesson.map_err(ReplayError::Source)?;
@@ -82,7 +82,7 @@ pub fn pretrain<'a, E: std::error::Error + 'static>(
         }
         return Err(nothing("learn from", &all, learner.counts()));
     }
-    calibrate(&mut learner);
+    learner.calibrate();
     watch.phase("learn", "steps", Some(config.learn.steps));
     let mut last = std::collections::VecDeque::with_capacity(100);
     for _ in 0..config.learn.steps {
@@ -108,7 +108,7 @@ pub fn pretrain<'a, E: std::error::Error + 'static>(
 
 fn attend<E: std::error::Error + 'static>(
     mut lesson: Lesson<'_, E>,
-    learner: &mut Learner<CompactPolicy>,
+    learner: &mut Trainer<CompactPolicy>,
     mut gate: Gate,
     watch: &mut dyn Watch,
 ) -> Result<FrameCounts, ReplayError<E>> {

@@ -1,92 +1,32 @@
 //! A whole run on recorded frames: learn on the first part, test on the last.
 
 use std::{
-    collections::BTreeMap,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use burn::tensor::Device;
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 
 use super::{
     blind,
-    gate::{Gate, GateConfig, GateConfigError, Verdict},
-    learner::{Counts, LearnConfig, Learner, Maker, Step},
+    gate::{Gate, GateConfigError},
+    learner::{Check, Learner, LearnerError, Progress, evenly},
     memory::Memory,
     score::{self, Scores},
     split::{Part, Split, SplitConfig, SplitError},
+    trainer::{Counts, Maker, Step},
+};
+pub use super::{
+    settings::{RunConfig, TaskConfig, task_set},
+    summary::{FrameCounts, Summary, UpdateCounts, WallSeconds},
 };
 use crate::{
-    frame::{Extent, Registration, RgbdFrame, SensorModel},
-    grpo::{ConfigError as GrpoConfigError, GrpoConfig},
-    policy::compact::{CompactConfig, CompactError, CompactPolicy, observe::Observation},
+    frame::{Extent, RgbdFrame},
+    policy::compact::{CompactError, CompactPolicy, observe::Observation},
     tally::Tally,
-    task::{Preset, TaskKind, TaskSet},
+    task::{TaskKind, TaskSet},
 };
-
-/// Every setting of a run.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct RunConfig {
-    /// Decides every random choice.
-    pub seed: u64,
-    /// Which tasks are made.
-    pub tasks: TaskConfig,
-    /// Which frames are used.
-    pub gate: GateConfig,
-    /// What is learnt from and what is tested on.
-    pub split: SplitConfig,
-    /// How the learner learns.
-    pub learn: LearnConfig,
-    /// The loss.
-    pub grpo: GrpoConfig,
-    /// The compact policy.
-    pub policy: CompactConfig,
-}
-
-impl Default for RunConfig {
-    fn default() -> Self {
-        RunConfig {
-            seed: 1,
-            tasks: TaskConfig::default(),
-            gate: GateConfig::default(),
-            split: SplitConfig::default(),
-            learn: LearnConfig::default(),
-            // Answers of the compact policy cost next to nothing, so its groups are larger
-            // than the published 5; a start from random weights has no reference to keep to.
-            grpo: GrpoConfig { group_size: 16, kl_coef: 0.0, ..GrpoConfig::default() },
-            policy: CompactConfig::default(),
-        }
-    }
-}
-
-impl crate::config::OptionalKeys for RunConfig {
-    const OPTIONAL_KEYS: &'static [&'static str] =
-        &["learn.tasks_per_view.*", "learn.tasks_per_step.*"];
-}
-
-/// Which tasks are made.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct TaskConfig {
-    /// `balanced` or `published`.
-    pub preset: Preset,
-    /// Kinds by name.
-    pub kinds: Vec<String>,
-    /// The noise of the depth camera.
-    pub sensor: SensorModel,
-}
-
-impl Default for TaskConfig {
-    fn default() -> Self {
-        TaskConfig {
-            preset: Preset::default(),
-            kinds: TaskKind::BUILTIN.iter().map(|kind| kind.name().to_owned()).collect(),
-            sensor: SensorModel::default(),
-        }
-    }
-}
 
 /// What a run tells while it runs.
 pub trait Watch {
@@ -96,103 +36,10 @@ pub trait Watch {
     fn advance(&mut self, items: u64);
     /// An update was made or skipped.
     fn step(&mut self, step: &Step);
+    /// A candidate was tested.
+    fn checked(&mut self, _check: &Check) {}
     /// Whether to stop learning and finish with what there is.
     fn stopped(&self) -> bool;
-}
-
-/// Frames of a recording.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct FrameCounts {
-    /// Given by the source.
-    pub read: u64,
-    /// Learnt from or tested on.
-    pub used: u64,
-    /// Used for nothing, by reason.
-    pub skipped: Tally,
-    /// Used for colour tasks alone, by reason.
-    pub color_only: Tally,
-}
-
-impl FrameCounts {
-    /// A frame that is read and, if the gate lets it through, used; without its depth where
-    /// the gate does not trust that.
-    pub fn admit(&mut self, gate: &mut Gate, frame: RgbdFrame) -> Option<RgbdFrame> {
-        let frame = match gate.check(&frame) {
-            Verdict::Reject(reason) => {
-                self.drop(reason.name());
-                return None;
-            }
-            Verdict::ColorOnly(reason) => {
-                self.color_only.add(reason.name());
-                RgbdFrame { registration: Registration::Unregistered, ..frame }
-            }
-            Verdict::Full => frame,
-        };
-        self.read += 1;
-        self.used += 1;
-        Some(frame)
-    }
-
-    /// A frame that is read and used for nothing.
-    pub fn drop(&mut self, reason: &str) {
-        self.read += 1;
-        self.skipped.add(reason);
-    }
-}
-
-/// Updates of a run.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct UpdateCounts {
-    /// Weights changed.
-    pub applied: u64,
-    /// Weights left as they were, by reason.
-    pub skipped: Tally,
-}
-
-/// Where the time went, seconds.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct WallSeconds {
-    /// Reading frames and making views and tasks.
-    pub build_tasks: f64,
-    /// Encoding pictures.
-    pub encode: f64,
-    /// Sampling answers.
-    pub rollout: f64,
-    /// Updating weights.
-    pub update: f64,
-    /// The whole run.
-    pub total: f64,
-}
-
-/// What a run did; `summary.json`.
-#[derive(Clone, Debug, Serialize)]
-pub struct Summary {
-    /// The SOURCE argument.
-    pub source: String,
-    /// The run's seed.
-    pub seed: u64,
-    /// Which rules made the tasks.
-    pub preset: Preset,
-    /// Frames.
-    pub frames: FrameCounts,
-    /// Tasks made, by kind.
-    pub tasks: Tally,
-    /// Tasks not made, by `kind/reason`.
-    pub tasks_skipped: Tally,
-    /// Held-out accuracy before learning.
-    pub before: Scores,
-    /// Held-out accuracy after learning.
-    pub after: Scores,
-    /// Mean of `before` over kinds.
-    pub mean_before: f64,
-    /// Mean of `after` over kinds.
-    pub mean_after: f64,
-    /// Updates.
-    pub updates: UpdateCounts,
-    /// Time.
-    pub wall_seconds: WallSeconds,
-    /// The most memory that the process held.
-    pub peak_rss_bytes: u64,
 }
 
 /// Why a run did not come to a result.
@@ -207,12 +54,12 @@ pub enum ReplayError<E: std::error::Error + 'static> {
     /// The split.
     #[error(transparent)]
     Split(#[from] SplitError),
+    /// The settings.
+    #[error(transparent)]
+    Learner(#[from] LearnerError),
     /// The gate's settings.
     #[error(transparent)]
     Gate(#[from] GateConfigError),
-    /// The loss's settings.
-    #[error("grpo: {0}")]
-    Grpo(#[from] GrpoConfigError),
     /// A kind that does not exist.
     #[error("{0}")]
     Kinds(String),
@@ -234,134 +81,163 @@ const CHUNK: usize = 8;
 /// More held-out frames than this tell nothing new.
 const MAX_HELD_OUT_FRAMES: u64 = 160;
 
-/// Learns on the first part of a recording and tests on its last part.
+/// What a run starts from.
+pub struct Job<'a> {
+    /// The SOURCE argument, for the report.
+    pub source: &'a str,
+    /// All settings.
+    pub config: &'a RunConfig,
+    /// A policy that was learnt before; none: random weights.
+    pub start: Option<CompactPolicy>,
+    /// Frames of the factory set; none: there is no such set.
+    pub factory: Vec<RgbdFrame>,
+    /// How long the recording is, if that is known.
+    pub extent: Option<Extent>,
+    /// Bounds the time spent, tests included as far as they are foreseeable.
+    pub budget: Option<Duration>,
+    /// What computes.
+    pub device: Device,
+}
+
+/// Learns on the first part of a recording and tests on its last part. Gives the learner,
+/// whose serving policy is the outcome, and what was measured.
 ///
-/// `open` starts the recording from its beginning; it is called twice when `extent` is not
-/// known. `budget` bounds the time spent, tests included as far as they are foreseeable.
+/// `open` starts the recording from its beginning; it is called twice when the extent is
+/// not known.
 ///
 /// # Errors
 /// [`ReplayError`] with what is missing or wrong. An interrupted run is no error: it ends
 /// with what was learnt.
 pub fn replay<'a, E: std::error::Error + 'static>(
-    source: &str,
-    config: &RunConfig,
+    job: Job<'_>,
     mut open: impl FnMut() -> Result<Frames<'a, E>, E>,
-    extent: Option<Extent>,
-    budget: Option<Duration>,
-    device: Device,
     watch: &mut dyn Watch,
-) -> Result<(CompactPolicy, Summary), ReplayError<E>> {
+) -> Result<(Learner, Summary), ReplayError<E>> {
     let started = Instant::now();
-    config.grpo.validate()?;
-    let tasks = task_set(config).map_err(ReplayError::Kinds)?;
-    let policy = CompactPolicy::new(config.policy.clone(), config.seed, device)?;
+    let Job { source, config, start, factory, extent, budget, device } = job;
+    let known = start.is_some();
+    let start = match start {
+        Some(start) => start,
+        None => CompactPolicy::new(config.policy.clone(), config.seed, device)?,
+    };
     let extent = match extent {
         Some(extent) => extent,
         None => measure(open().map_err(ReplayError::Source)?, watch)?,
     };
     let split = config.split.split(extent.first_ns, extent.last_ns)?;
     let plan = Plan::new(config, &extent);
-    let mut learn = config.learn.clone();
-    learn.views = plan.views;
-    let learner = Learner::new(
-        policy,
-        tasks.clone(),
-        config.tasks.sensor,
-        learn,
-        config.grpo.clone(),
-        config.seed,
-    );
+    let mut fitted = config.clone();
+    let learn_s = (extent.last_ns - extent.first_ns) as f64 * 1e-9
+        * (1.0 - config.split.held_out - config.split.gap);
+    fitted.promote.local = fitted.promote.local.fitted(learn_s);
+    let mut learner = Learner::new(start, known, fitted)?;
+    if !factory.is_empty() {
+        watch.phase("factory set", "frames", Some(factory.len() as u64));
+        learner.set_factory(&factory)?;
+        watch.advance(factory.len() as u64);
+    }
     let mut run = Run {
         config,
         split,
         plan,
-        learner,
-        tasks,
+        tasks: task_set(config).map_err(ReplayError::Kinds)?,
         gate: Gate::new(config.gate.clone())?,
         frames: FrameCounts::default(),
+        observer: learner.policy(),
         held_out: Vec::new(),
         held_out_counts: Counts::default(),
     };
     watch.phase("encode", "frames", Some(extent.frames));
-    run.feed(open().map_err(ReplayError::Source)?, watch)?;
+    run.feed(open().map_err(ReplayError::Source)?, Some(&mut learner), watch)?;
     let fed = started.elapsed();
-    run.enough()?;
-    calibrate(&mut run.learner);
+    let frames = run.frames.with(&learner.state().frames);
+    if learner.trainer().memory().is_empty() {
+        return Err(nothing("learn from", &frames, learner.trainer().counts()));
+    }
+    if run.held_out.is_empty() {
+        return Err(nothing("test on", &frames, &run.held_out_counts));
+    }
+    learner.calibrate();
 
-    let (learnt, held_out) = (run.learner.counts(), &run.held_out_counts);
-    let (mut made, mut skipped) = (learnt.tasks.clone(), learnt.skipped.clone());
-    made.merge(&held_out.tasks);
-    skipped.merge(&held_out.skipped);
-    let (build, encode) =
-        (learnt.build_tasks + held_out.build_tasks, learnt.encode + held_out.encode);
+    let mut all = learner.trainer().counts().clone();
+    all.merge(&run.held_out_counts);
+    all.merge(&learner.state().tested);
     // Measured on several threads at once; here as parts of the time that went by.
     let part = |of: Duration| {
-        fed.as_secs_f64() * of.as_secs_f64() / (build + encode).as_secs_f64().max(1e-9)
+        let both = (all.build_tasks + all.encode).as_secs_f64().max(1e-9);
+        fed.as_secs_f64() * of.as_secs_f64() / both
     };
 
     let question = |observation: &Observation| observation.question.clone();
-    let mut before = score::evaluate(run.learner.policy(), &run.held_out, question)?;
+    let mut before = score::evaluate(&*learner.policy(), &run.held_out, question)?;
     watch.phase("learn", "steps", Some(config.learn.steps));
-    for _ in 0..config.learn.steps {
+    let mut checked = 0;
+    while learner.trainer().steps() < config.learn.steps {
         if watch.stopped() || budget.is_some_and(|budget| started.elapsed() >= budget) {
             break;
         }
-        let step = run.learner.step()?;
+        let Progress::Step(step, check) = learner.step()? else { break };
         watch.step(&step);
         watch.advance(1);
-    }
-    let mut after = score::evaluate(run.learner.policy(), &run.held_out, question)?;
-    let train: Vec<&Memory<Observation>> =
-        run.learner.memory().kinds().flat_map(|kind| run.learner.memory().of(kind)).collect();
-    let held_out: Vec<&Memory<Observation>> = run.held_out.iter().collect();
-    for (kind, accuracy) in blind::blind(&train, &held_out, config.seed) {
-        for scores in [&mut before, &mut after] {
-            if let Some(score) = scores.get_mut(&kind) {
-                score.blind = accuracy;
-            }
+        if let Some(check) = check {
+            watch.checked(&check);
+            checked = check.step;
         }
     }
+    if learner.trainer().steps() > checked {
+        watch.checked(&learner.check()?);
+    }
+    let mut after = score::evaluate(&*learner.policy(), &run.held_out, question)?;
+    let train: Vec<&Memory<Observation>> = learner.trainer().memory().all().collect();
+    let held_out: Vec<&Memory<Observation>> = run.held_out.iter().collect();
+    add_blind(&mut [&mut before, &mut after], &train, &held_out, config.seed);
 
-    let (rollout, update) = run.learner.times();
+    let (rollout, update) = learner.trainer().times();
+    let guard = learner.trainer().guard();
     let summary = Summary {
         source: source.to_owned(),
         seed: config.seed,
         preset: config.tasks.preset,
-        frames: run.frames,
-        tasks: made,
-        tasks_skipped: skipped,
+        frames,
         mean_before: score::mean(&before),
         mean_after: score::mean(&after),
         before,
         after,
-        updates: UpdateCounts {
-            applied: run.learner.guard().applied(),
-            skipped: run.learner.guard().skipped().clone(),
-        },
+        updates: UpdateCounts { applied: guard.applied(), skipped: guard.skipped().clone() },
+        candidates: learner.state().candidates.clone(),
+        version: learner.state().version,
         wall_seconds: WallSeconds {
-            build_tasks: part(build),
-            encode: part(encode),
+            build_tasks: part(all.build_tasks),
+            encode: part(all.encode),
             rollout: rollout.as_secs_f64(),
             update: update.as_secs_f64(),
             total: started.elapsed().as_secs_f64(),
         },
+        tasks: all.tasks,
+        tasks_skipped: all.skipped,
         peak_rss_bytes: 0,
     };
-    Ok((run.learner.into_policy(), summary))
+    Ok((learner, summary))
 }
 
-/// The task set that a configuration asks for.
-///
-/// # Errors
-/// Which kind does not exist, and which do.
-pub fn task_set(config: &RunConfig) -> Result<TaskSet, String> {
-    TaskSet::new(config.tasks.preset).only(&config.tasks.kinds).map_err(|e| e.to_string())
+/// Puts the scores of blind policies, trained on `train`, beside those of the policies.
+pub fn add_blind(
+    scores: &mut [&mut Scores],
+    train: &[&Memory<Observation>],
+    held_out: &[&Memory<Observation>],
+    seed: u64,
+) {
+    for (kind, accuracy) in blind::blind(train, held_out, seed) {
+        for score in scores.iter_mut().filter_map(|scores| scores.get_mut(&kind)) {
+            score.blind = accuracy;
+        }
+    }
 }
 
 /// A policy and tasks to test it on.
 pub struct Tested {
     /// The policy that observed the tasks.
-    pub policy: CompactPolicy,
+    pub policy: Arc<CompactPolicy>,
     /// The tasks.
     pub tasks: Vec<Memory<Observation>>,
     /// Frames read, used and skipped.
@@ -381,32 +257,26 @@ pub fn held_out_tasks<'a, E: std::error::Error + 'static>(
     extent: Extent,
     watch: &mut dyn Watch,
 ) -> Result<Tested, ReplayError<E>> {
-    let tasks = task_set(config).map_err(ReplayError::Kinds)?;
     let whole = SplitConfig { held_out: 0.5, gap: 0.0, ..config.split };
-    let learner = Learner::new(
-        policy,
-        tasks.clone(),
-        config.tasks.sensor,
-        config.learn.clone(),
-        config.grpo.clone(),
-        config.seed,
-    );
+    let policy = Arc::new(policy);
     let mut run = Run {
         config,
         split: Split::everything(),
         plan: Plan::new(&RunConfig { split: whole, ..config.clone() }, &extent).for_all(&extent),
-        learner,
-        tasks,
+        tasks: task_set(config).map_err(ReplayError::Kinds)?,
         gate: Gate::new(config.gate.clone())?,
         frames: FrameCounts::default(),
+        observer: policy.clone(),
         held_out: Vec::new(),
         held_out_counts: Counts::default(),
     };
     watch.phase("encode", "frames", Some(extent.frames));
-    run.feed(frames, watch)?;
-    run.enough_to_test()?;
+    run.feed(frames, None, watch)?;
+    if run.held_out.is_empty() {
+        return Err(nothing("test on", &run.frames, &run.held_out_counts));
+    }
     let (frames, counts) = (run.frames, run.held_out_counts);
-    Ok(Tested { policy: run.learner.into_policy(), tasks: run.held_out, frames, counts })
+    Ok(Tested { policy, tasks: run.held_out, frames, counts })
 }
 
 /// Reads a recording once to learn how long it is.
@@ -481,10 +351,11 @@ struct Run<'a> {
     config: &'a RunConfig,
     split: Split,
     plan: Plan,
-    learner: Learner<CompactPolicy>,
     tasks: TaskSet,
     gate: Gate,
+    /// Frames that the learner was not offered.
     frames: FrameCounts,
+    observer: Arc<CompactPolicy>,
     held_out: Vec<Memory<Observation>>,
     held_out_counts: Counts,
 }
@@ -494,42 +365,51 @@ impl Run<'_> {
     fn feed<E: std::error::Error + 'static>(
         &mut self,
         mut frames: Frames<'_, E>,
+        mut learner: Option<&mut Learner>,
         watch: &mut dyn Watch,
     ) -> Result<(), ReplayError<E>> {
         let (mut train, mut held_out) = (Vec::new(), Vec::new());
         let (mut train_seen, mut held_out_seen) = (0_u64, 0_u64);
         while let Some(frame) = frames().map_err(ReplayError::Source)? {
             watch.advance(1);
-            if watch.stopped() && self.split.part(frame.stamp_ns) == Part::Train {
+            let part = self.split.part(frame.stamp_ns);
+            if watch.stopped() && part == Part::Train {
                 self.frames.drop("stopped");
                 continue;
             }
-            let (seen, every, part) = match self.split.part(frame.stamp_ns) {
+            let (seen, every) = match part {
                 Part::Gap => {
                     self.frames.drop("gap");
                     continue;
                 }
-                Part::Train => (&mut train_seen, self.plan.train_every, &mut train),
-                Part::HeldOut => (&mut held_out_seen, self.plan.held_out_every, &mut held_out),
+                Part::Train => (&mut train_seen, self.plan.train_every),
+                Part::HeldOut => (&mut held_out_seen, self.plan.held_out_every),
             };
             *seen += 1;
             if !(*seen - 1).is_multiple_of(every.max(1)) {
                 self.frames.drop("not_needed");
                 continue;
             }
-            part.extend(self.frames.admit(&mut self.gate, frame));
-            if train.len() >= CHUNK {
-                self.learner.offer_frames(&train)?;
-                train.clear();
+            match part {
+                Part::Train => train.push(frame),
+                _ => held_out.extend(self.frames.admit(&mut self.gate, frame)),
+            }
+            if let Some(learner) = learner.as_deref_mut()
+                && train.len() >= CHUNK
+            {
+                learner.offer_frames(std::mem::take(&mut train), self.plan.views)?;
             }
             if held_out.len() >= CHUNK {
                 self.keep_for_test(&held_out)?;
                 held_out.clear();
             }
         }
-        self.learner.offer_frames(&train)?;
+        if let Some(learner) = learner {
+            learner.offer_frames(train, self.plan.views)?;
+        }
         self.keep_for_test(&held_out)?;
-        self.even_out();
+        let all = std::mem::take(&mut self.held_out);
+        self.held_out = evenly(all, self.plan.tasks_per_kind as usize);
         Ok(())
     }
 
@@ -537,47 +417,14 @@ impl Run<'_> {
         // Seeds apart from those of training: a rerun on the same frames asks other tasks.
         let run_seed = crate::task::seed::mix(self.config.seed, 0x7e57);
         let maker = Maker { tasks: &self.tasks, sensor: self.config.tasks.sensor, run_seed };
-        let (policy, plan) = (self.learner.policy(), self.plan);
+        let (policy, plan) = (&*self.observer, self.plan);
         let made: Vec<_> = frames
             .par_iter()
-            .map(|frame| maker.make(policy, frame, |kind| plan.attempts(kind)))
+            .map(|frame| maker.make(policy, frame, 0, |kind| plan.attempts(kind)))
             .collect::<Result<_, _>>()?;
         for (memories, counts) in made {
             self.held_out.extend(memories);
             self.held_out_counts.merge(&counts);
-        }
-        Ok(())
-    }
-
-    /// Keeps the wanted number of test tasks of each kind, evenly over time.
-    fn even_out(&mut self) {
-        let mut kinds: BTreeMap<TaskKind, Vec<Memory<Observation>>> = BTreeMap::new();
-        for task in std::mem::take(&mut self.held_out) {
-            kinds.entry(task.kind.clone()).or_default().push(task);
-        }
-        let wanted = self.plan.tasks_per_kind as usize;
-        for tasks in kinds.into_values() {
-            let (all, mut taken) = (tasks.len(), 0);
-            for (i, task) in tasks.into_iter().enumerate() {
-                // Every task whose number passes the next multiple of all / wanted.
-                if all <= wanted || (i + 1) * wanted / all > taken {
-                    taken += 1;
-                    self.held_out.push(task);
-                }
-            }
-        }
-    }
-
-    fn enough<E: std::error::Error + 'static>(&self) -> Result<(), ReplayError<E>> {
-        if self.learner.memory().is_empty() {
-            return Err(nothing("learn from", &self.frames, self.learner.counts()));
-        }
-        self.enough_to_test()
-    }
-
-    fn enough_to_test<E: std::error::Error + 'static>(&self) -> Result<(), ReplayError<E>> {
-        if self.held_out.is_empty() {
-            return Err(nothing("test on", &self.frames, &self.held_out_counts));
         }
         Ok(())
     }
@@ -601,64 +448,4 @@ pub(super) fn nothing<E: std::error::Error + 'static>(
         list(&counts.skipped)
     );
     ReplayError::Nothing { what, why }
-}
-
-/// The head sees features at unit size, as measured on a sample of what is remembered.
-pub(super) fn calibrate(learner: &mut Learner<CompactPolicy>) {
-    const SAMPLE: usize = 400;
-    let memory = learner.memory();
-    let sample: Vec<Observation> = memory
-        .kinds()
-        .flat_map(|kind| {
-            let kept = memory.of(kind);
-            kept.iter().step_by((kept.len() / SAMPLE).max(1)).take(SAMPLE)
-        })
-        .map(|memory| memory.observation.clone())
-        .collect();
-    learner.policy_mut().calibrate(&sample.iter().collect::<Vec<_>>());
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::load_toml;
-
-    const SHIPPED: &str = include_str!("../../configs/compact.toml");
-
-    #[test]
-    fn the_shipped_settings_are_the_defaults_and_every_key_is_explained() {
-        let shipped: RunConfig = load_toml(SHIPPED, "configs/compact.toml".as_ref()).unwrap();
-        assert_eq!(shipped, RunConfig::default());
-        let lines: Vec<&str> = SHIPPED.lines().collect();
-        let mut keys = 0;
-        for (i, line) in lines.iter().enumerate() {
-            if line.contains(" = ") && !line.starts_with('#') {
-                keys += 1;
-                assert!(lines[i - 1].starts_with('#'), "{line} is not explained");
-            }
-        }
-        fn leaves(value: &toml::Value) -> usize {
-            match value {
-                toml::Value::Table(table) => table.values().map(leaves).sum(),
-                _ => 1,
-            }
-        }
-        let all = leaves(&toml::Value::try_from(RunConfig::default()).unwrap());
-        assert_eq!(keys, all, "configs/compact.toml has every key");
-    }
-
-    #[test]
-    fn a_partly_given_table_keeps_the_other_defaults_of_a_run() {
-        let text = "[grpo]\nclip_low = 0.1";
-        let config: RunConfig = load_toml(text, "a.toml".as_ref()).unwrap();
-        assert_eq!(config.grpo.clip_low, 0.1);
-        assert_eq!(config.grpo.group_size, RunConfig::default().grpo.group_size);
-        assert_eq!(config.grpo.kl_coef, 0.0);
-    }
-
-    #[test]
-    fn a_mistyped_key_is_refused_with_the_nearest_one() {
-        let error = load_toml::<RunConfig>("[learn]\nstep = 3", "a.toml".as_ref()).unwrap_err();
-        assert!(error.to_string().contains("did you mean learn.steps?"), "{error}");
-    }
 }

@@ -8,12 +8,14 @@ use std::{
 use burn::tensor::Device;
 use clap::Args;
 
-use super::{CliError, Context, Outcome, SourceArgs, run_watch::RunWatch};
+use super::{CliError, Context, Outcome, SourceArgs, policy_arg, run_watch::RunWatch};
 use crate::{
-    adapt::replay::{Frames, ReplayError, RunConfig, Summary, replay},
+    adapt::replay::{Frames, Job, ReplayError, RunConfig, Summary, replay},
     config::read_toml,
+    frame::RgbdFrame,
+    policy::compact::CompactPolicy,
     report::table,
-    source::{self, FrameSource, SourceError, SourceOptions, SourceReport},
+    source::{self, FrameSource, SourceError, SourceOptions, SourceReport, room::{RoomsSource, RoomsSpec}},
     tally::Tally,
 };
 
@@ -61,6 +63,11 @@ pub struct AdaptArgs {
     #[arg(long, value_name = "N")]
     pub steps: Option<u64>,
 
+    /// What to start from: the policy that ships, one that adapt or pretrain wrote, or none
+    /// (random weights)
+    #[arg(long, value_name = "builtin|none|RUN", default_value = "builtin")]
+    pub policy: String,
+
     /// What computes
     #[arg(long, value_name = "DEVICE", default_value = "cpu", value_parser = ["cpu"])]
     pub device: String,
@@ -86,7 +93,8 @@ fn part(text: &str) -> Result<f64, String> {
 /// # Errors
 /// [`CliError`] with what went wrong.
 pub fn run(args: AdaptArgs, context: &Context) -> Result<Outcome, CliError> {
-    let config = config(&args)?;
+    let mut config = config(&args)?;
+    let start = start(&args.policy, &mut config)?;
     let out = match &args.out {
         Some(out) => out.clone(),
         None => free_folder(&args.source),
@@ -94,27 +102,29 @@ pub fn run(args: AdaptArgs, context: &Context) -> Result<Outcome, CliError> {
     make_folder(&out)?;
     let toml = toml::to_string(&config).map_err(|e| CliError::Other(Box::new(e)))?;
     write(&out.join("config.toml"), toml.as_bytes())?;
-    let metrics = out.join("metrics.jsonl");
-    let metrics = std::fs::File::create(&metrics).map_err(|e| io(&metrics, e))?;
+    let metrics = create(&out.join("metrics.jsonl"))?;
+    let checks = create(&out.join("checks.jsonl"))?;
 
     let options = args.source_args.options();
-    let mut watch = RunWatch::new(context, Some(metrics));
+    let mut watch = RunWatch::writing(context, metrics, Some(checks));
     let mut report = Reading::default();
     let budget = args.max_seconds.map(seconds).transpose()?;
     let extent = source::extent(&args.source);
-    let replayed = replay(
-        &args.source,
-        &config,
-        || report.open(&args.source, &options),
+    let factory = if start.is_some() { factory_frames(&config)? } else { Vec::new() };
+    let job = Job {
+        source: &args.source,
+        config: &config,
+        start,
+        factory,
         extent,
         budget,
-        Device::flex(),
-        &mut watch,
-    );
+        device: Device::flex(),
+    };
+    let replayed = replay(job, || report.open(&args.source, &options), &mut watch);
     watch.finish();
-    let (policy, mut summary) = replayed.map_err(from_replay)?;
+    let (learner, mut summary) = replayed.map_err(from_replay)?;
     summary.peak_rss_bytes = peak_rss_bytes();
-    policy.save(&out.join("policy")).map_err(|e| CliError::Other(Box::new(e)))?;
+    learner.policy().save(&out.join("policy")).map_err(|e| CliError::Other(Box::new(e)))?;
     let report = report.latest();
     let written = Written { summary: &summary, unpaired: &report.unpaired, lost: &report.lost };
     let json =
@@ -150,6 +160,34 @@ fn config(args: &AdaptArgs) -> Result<RunConfig, CliError> {
     config.split.held_out = args.held_out.unwrap_or(config.split.held_out);
     config.learn.steps = args.steps.unwrap_or(config.learn.steps);
     Ok(config)
+}
+
+/// The policy to start from, none for random weights. Its sizes and its encoder take the
+/// place of the configured ones.
+fn start(name: &str, config: &mut RunConfig) -> Result<Option<CompactPolicy>, CliError> {
+    if name == "none" {
+        return Ok(None);
+    }
+    let (mut policy, _) = policy_arg::load(name)?;
+    policy.learn_with(&config.policy);
+    config.policy = policy.config().clone();
+    Ok(Some(policy))
+}
+
+/// Frames of rooms that no policy is trained on: seeds from 900,001.
+fn factory_frames(config: &RunConfig) -> Result<Vec<RgbdFrame>, CliError> {
+    const FIRST: u64 = 900_001;
+    let rooms = config.promote.factory_rooms.min(1000);
+    if rooms == 0 {
+        return Ok(Vec::new());
+    }
+    let spec = RoomsSpec { seeds: FIRST..=FIRST + rooms - 1, frames: 2 };
+    let mut source = RoomsSource::new(spec);
+    let mut frames = Vec::new();
+    while let Some(frame) = source.next_frame()? {
+        frames.push(frame);
+    }
+    Ok(frames)
 }
 
 fn seconds(seconds: f64) -> Result<Duration, CliError> {
@@ -243,7 +281,11 @@ pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
     std::fs::write(path, bytes).map_err(|e| io(path, e))
 }
 
-pub(super) fn io(path: &Path, error: std::io::Error) -> CliError {
+pub(super) fn create(path: &Path) -> Result<std::fs::File, CliError> {
+    std::fs::File::create(path).map_err(|e| io(path, e))
+}
+
+fn io(path: &Path, error: std::io::Error) -> CliError {
     CliError::Nothing(format!("cannot write {}: {error}", path.display()))
 }
 

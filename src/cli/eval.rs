@@ -1,24 +1,20 @@
 //! `eval`: how well a policy answers the tasks of a source.
 
-use std::path::Path;
-
-use burn::tensor::Device;
 use clap::Args;
 use serde::Serialize;
 
 use super::{
     CliError, Context, Outcome, SourceArgs,
     adapt::{Reading, from_replay, outcome},
+    policy_arg,
     run_watch::RunWatch,
 };
 use crate::{
     adapt::{
-        blind,
-        replay::{FrameCounts, RunConfig, Tested, held_out_tasks, measure},
+        replay::{FrameCounts, RunConfig, Tested, add_blind, held_out_tasks, measure},
         score::{self, Scores},
     },
     config::read_toml,
-    policy::compact::CompactPolicy,
     report::table,
     source,
     tally::Tally,
@@ -76,16 +72,7 @@ struct Evaluated {
 /// [`CliError`] with what went wrong.
 pub fn run(args: EvalArgs, context: &Context) -> Result<Outcome, CliError> {
     let other = |error: Box<dyn std::error::Error + Send + Sync>| CliError::Other(error);
-    let (policy, written) = if args.policy == "builtin" {
-        (CompactPolicy::builtin(Device::flex()), None)
-    } else {
-        let run = Path::new(&args.policy);
-        // Both the run and its policy folder may be named.
-        let folder = if run.join("policy").is_dir() { run.join("policy") } else { run.to_owned() };
-        let config = run.join("config.toml");
-        (CompactPolicy::load(&folder, Device::flex()), config.is_file().then_some(config))
-    };
-    let policy = policy.map_err(|e| other(Box::new(e)))?;
+    let (policy, written) = policy_arg::load(&args.policy)?;
     let mut config: RunConfig = match args.config.as_ref().or(written.as_ref()) {
         Some(path) => read_toml(path)?,
         None => RunConfig::default(),
@@ -93,7 +80,7 @@ pub fn run(args: EvalArgs, context: &Context) -> Result<Outcome, CliError> {
     config.seed = args.seed.unwrap_or(config.seed);
 
     let options = args.source_args.options();
-    let mut watch = RunWatch::new(context, None);
+    let mut watch = RunWatch::new(context);
     let mut reading = Reading::default();
     let extent = match source::extent(&args.source) {
         Some(extent) => extent,
@@ -104,16 +91,12 @@ pub fn run(args: EvalArgs, context: &Context) -> Result<Outcome, CliError> {
     watch.finish();
     let Tested { policy, tasks, frames, counts } = tested.map_err(from_replay)?;
     let mut scores =
-        score::evaluate(&policy, &tasks, |o| o.question.clone()).map_err(|e| other(Box::new(e)))?;
+        score::evaluate(&*policy, &tasks, |o| o.question.clone()).map_err(|e| other(Box::new(e)))?;
     // The blind policies learn on the earlier half of the tasks and are tested on the later.
     let mut by_time: Vec<_> = tasks.iter().collect();
     by_time.sort_by_key(|task| task.stamp_ns);
     let (earlier, later) = by_time.split_at(by_time.len() / 2);
-    for (kind, accuracy) in blind::blind(earlier, later, config.seed) {
-        if let Some(score) = scores.get_mut(&kind) {
-            score.blind = accuracy;
-        }
-    }
+    add_blind(&mut [&mut scores], earlier, later, config.seed);
     let report = reading.latest();
     let evaluated = Evaluated {
         mean: score::mean(&scores),

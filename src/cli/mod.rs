@@ -31,6 +31,7 @@ pub mod adapt;
 pub mod eval;
 pub mod inspect;
 pub mod pretrain;
+pub mod policy_arg;
 mod run_watch;
 pub mod source_args;
 pub mod tasks;

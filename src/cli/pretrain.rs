@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     CliError, Context, Outcome, SourceArgs,
-    adapt::{Reading, from_replay, io, make_folder, outcome, write},
+    adapt::{Reading, create, from_replay, make_folder, outcome, write},
     run_watch::RunWatch,
 };
 use crate::{
@@ -121,10 +121,9 @@ pub fn run(args: PretrainArgs, context: &Context) -> Result<Outcome, CliError> {
     make_folder(&args.out)?;
     let toml = toml::to_string(&config).map_err(|e| CliError::Other(Box::new(e)))?;
     write(&args.out.join("pretrain.toml"), toml.as_bytes())?;
-    let metrics = args.out.join("metrics.jsonl");
-    let metrics = std::fs::File::create(&metrics).map_err(|e| io(&metrics, e))?;
+    let metrics = create(&args.out.join("metrics.jsonl"))?;
 
-    let mut watch = RunWatch::new(context, Some(metrics));
+    let mut watch = RunWatch::writing(context, metrics, None);
     let mut reading = Reading::default();
     let given = args.source_args.options();
     let lessons = config.sources.iter().enumerate().map(|(i, listed)| {

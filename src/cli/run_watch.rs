@@ -7,7 +7,7 @@ use std::{
 
 use super::Context;
 use crate::{
-    adapt::{learner::Step, replay::Watch},
+    adapt::{learner::Check, replay::Watch, trainer::Step},
     report::progress::Progress,
 };
 
@@ -16,15 +16,22 @@ pub struct RunWatch<'a> {
     context: &'a Context,
     progress: Option<Progress>,
     metrics: Option<BufWriter<File>>,
+    checks: Option<BufWriter<File>>,
     /// The first reason why metrics could not be written.
     pub metrics_error: Option<std::io::Error>,
 }
 
 impl<'a> RunWatch<'a> {
-    /// Writes metrics into `metrics`, if given.
-    pub fn new(context: &'a Context, metrics: Option<File>) -> Self {
-        let metrics = metrics.map(BufWriter::new);
-        RunWatch { context, progress: None, metrics, metrics_error: None }
+    /// Shows progress and writes nothing.
+    pub fn new(context: &'a Context) -> Self {
+        RunWatch { context, progress: None, metrics: None, checks: None, metrics_error: None }
+    }
+
+    /// Writes a line for each update into `metrics` and for each tested candidate into
+    /// `checks`.
+    pub fn writing(context: &'a Context, metrics: File, checks: Option<File>) -> Self {
+        let metrics = Some(BufWriter::new(metrics));
+        RunWatch { metrics, checks: checks.map(BufWriter::new), ..RunWatch::new(context) }
     }
 
     /// Ends the last phase and writes out what is buffered.
@@ -32,8 +39,10 @@ impl<'a> RunWatch<'a> {
         if let Some(progress) = self.progress.take() {
             progress.finish();
         }
-        if let Some(Err(error)) = self.metrics.as_mut().map(Write::flush) {
-            self.metrics_error.get_or_insert(error);
+        for file in [&mut self.metrics, &mut self.checks].into_iter().flatten() {
+            if let Err(error) = file.flush() {
+                self.metrics_error.get_or_insert(error);
+            }
         }
     }
 
@@ -64,6 +73,30 @@ impl Watch for RunWatch<'_> {
 
     fn step(&mut self, step: &Step) {
         if let Err(error) = self.write(step) {
+            self.metrics_error.get_or_insert(error);
+        }
+    }
+
+    fn checked(&mut self, check: &Check) {
+        if let Some(alarm) = &check.alarm {
+            match alarm.is_error() {
+                true => tracing::error!("step {}: {alarm}", check.step),
+                false => tracing::warn!("step {}: {alarm}", check.step),
+            }
+        }
+        match &check.rejected {
+            None => tracing::info!(
+                "step {}: promoted to version {}: {:.1} % of the held-out tasks, was {:.1} %",
+                check.step,
+                check.version,
+                100.0 * check.candidate,
+                100.0 * check.serving
+            ),
+            Some(why) => tracing::info!("step {}: candidate rejected: {why}", check.step),
+        }
+        let Some(file) = &mut self.checks else { return };
+        let written = serde_json::to_writer(&mut *file, check).map_err(std::io::Error::from);
+        if let Err(error) = written.and_then(|()| file.write_all(b"\n")) {
             self.metrics_error.get_or_insert(error);
         }
     }

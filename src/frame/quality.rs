@@ -4,6 +4,8 @@
 
 use image::RgbImage;
 
+use serde::{Deserialize, Serialize};
+
 use super::RgbdFrame;
 
 /// Cells of a signature: a 16x12 thumbnail.
@@ -30,8 +32,25 @@ const BRIGHT: u8 = 250;
 
 /// A small picture of a frame that does not change with exposure: a 16x12 grey thumbnail
 /// with mean 0 and spread 1.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Vec<f32>", into = "Vec<f32>")]
 pub struct Signature([f32; SIGNATURE_CELLS]);
+
+impl From<Signature> for Vec<f32> {
+    fn from(signature: Signature) -> Self {
+        signature.0.to_vec()
+    }
+}
+
+impl TryFrom<Vec<f32>> for Signature {
+    type Error = String;
+
+    fn try_from(cells: Vec<f32>) -> Result<Self, String> {
+        let got = cells.len();
+        let cells = cells.try_into();
+        cells.map(Signature).map_err(|_| format!("{got} cells, not {SIGNATURE_CELLS}"))
+    }
+}
 
 impl Signature {
     /// How different two pictures are: the root mean square difference of the cells, in

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use burn::{
     module::Module,
-    optim::{AdamWConfig, GradientsParams, ModuleOptimizer},
+    optim::{AdamWConfig, ModuleOptimizer},
     tensor::{Device, activation},
 };
 
@@ -101,7 +101,7 @@ pub struct CompactPolicy {
     head: Head,
     reference: Option<Head>,
     /// What weight decay draws to; nothing: to zero.
-    start: Option<GradientsParams>,
+    start: Option<Head>,
     optimizer: ModuleOptimizer,
     device: Device,
 }
@@ -151,7 +151,7 @@ impl CompactPolicy {
         let device = device.autodiff();
         device.seed(seed);
         let head = Head::new(&shape, &device);
-        let optimizer = AdamWConfig::new().with_weight_decay(config.weight_decay).init();
+        let optimizer = new_optimizer(&config);
         Ok(CompactPolicy {
             config,
             shape,
@@ -220,7 +220,36 @@ impl CompactPolicy {
     /// instead of to zero (L2-SP, Li et al. 2018), so that what few frames do not speak of
     /// stays as it was.
     pub fn start_from_here(&mut self) {
-        self.start = Some(start::weights_of(&self.head));
+        self.start = Some(self.head.clone());
+    }
+
+    /// Learns from now on with the dropout, weight decay and gradient bound of `config`; sizes
+    /// and encoder stay.
+    pub fn learn_with(&mut self, config: &CompactConfig) {
+        self.config.dropout = config.dropout;
+        self.config.weight_decay = config.weight_decay;
+        self.config.max_grad_norm = config.max_grad_norm;
+        self.optimizer = new_optimizer(&self.config);
+    }
+
+    /// The policy as it is now, to serve while this one goes on learning.
+    pub fn frozen(&self) -> Self {
+        CompactPolicy {
+            config: self.config.clone(),
+            shape: self.shape.clone(),
+            encoder: self.encoder.clone(),
+            head: self.head.clone(),
+            reference: None,
+            start: None,
+            optimizer: new_optimizer(&self.config),
+            device: self.device.clone(),
+        }
+    }
+
+    /// Takes the weights of a policy of the same shape and forgets the optimiser's state.
+    pub fn take_weights(&mut self, other: &CompactPolicy) {
+        self.head = other.head.clone();
+        self.optimizer = new_optimizer(&self.config);
     }
 
     /// Log-probability of every candidate answer to every task, in the order of
@@ -264,6 +293,10 @@ impl CompactPolicy {
         }
         Ok(all)
     }
+}
+
+fn new_optimizer(config: &CompactConfig) -> ModuleOptimizer {
+    AdamWConfig::new().with_weight_decay(config.weight_decay).init()
 }
 
 /// Observations by shape, in a fixed order.

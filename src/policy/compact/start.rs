@@ -9,7 +9,7 @@ use burn::{
 use super::head::Head;
 
 /// The learning weights of a head by their ids.
-pub(super) fn weights_of(head: &Head) -> GradientsParams {
+fn weights_of(head: &Head) -> GradientsParams {
     struct Copy(GradientsParams);
     impl ModuleVisitor for Copy {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
@@ -25,12 +25,12 @@ pub(super) fn weights_of(head: &Head) -> GradientsParams {
 
 /// A head whose weights AdamW has just drawn to zero by `part`, drawn to `start` instead:
 /// `w + part start`.
-pub(super) fn drawn_to(head: Head, start: &GradientsParams, part: f64) -> Head {
-    struct Draw<'a> {
-        start: &'a GradientsParams,
+pub(super) fn drawn_to(head: Head, start: &Head, part: f64) -> Head {
+    struct Draw {
+        start: GradientsParams,
         part: f64,
     }
-    impl ModuleMapper for Draw<'_> {
+    impl ModuleMapper for Draw {
         fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
             let Some(start) = self.start.get::<D>(param.id) else { return param };
             let added = start.mul_scalar(self.part);
@@ -40,5 +40,5 @@ pub(super) fn drawn_to(head: Head, start: &GradientsParams, part: f64) -> Head {
             })
         }
     }
-    head.map(&mut Draw { start, part })
+    head.map(&mut Draw { start: weights_of(start), part })
 }

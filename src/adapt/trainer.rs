@@ -1,0 +1,497 @@
+//! Frames in, tasks remembered, and step by step a better candidate.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use rand::RngExt;
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    memory::{Memory, Reservoir},
+    places::Places,
+    view::{ViewConfig, view},
+};
+use crate::{
+    frame::{RgbdFrame, SensorModel, quality::QualityMeter},
+    grpo::{GrpoConfig, GrpoMetrics, StepGuard, UpdateSkip, advantages, group_signal},
+    policy::{
+        Group, Policy, Rewarded,
+        compact::{CompactPolicy, observe::Observation},
+    },
+    reward::score_answer,
+    tally::Tally,
+    task::{PreparedFrame, TaskKind, TaskSet, seed},
+};
+
+/// How the learner learns.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LearnConfig {
+    /// Update steps of a run; 0: without end.
+    pub steps: u64,
+    /// The most views of a frame; the first is the frame itself.
+    pub views: u64,
+    /// At most this many views are encoded in a run: of a long recording, frames are taken
+    /// at even intervals, and a frame of a short one gets more views.
+    pub max_views: u64,
+    /// Tasks made of each view, by kind; 0.5 is one task on every other view.
+    pub tasks_per_view: BTreeMap<String, f64>,
+    /// Tasks of each kind that are remembered.
+    pub memory_per_kind: usize,
+    /// Tasks in a step, by kind.
+    pub tasks_per_step: BTreeMap<String, usize>,
+    /// How often tasks whose answers were all equally right are drawn anew in a step.
+    pub redraws: usize,
+    /// The highest learning rate; it rises over the first tenth of the steps and then falls
+    /// to nothing along a cosine.
+    pub learning_rate: f64,
+    /// How views differ from their frame.
+    pub view: ViewConfig,
+}
+
+impl Default for LearnConfig {
+    fn default() -> Self {
+        fn by_kind<T: Copy>(rgb: [T; 3], depth: [T; 2]) -> BTreeMap<String, T> {
+            let values = rgb.into_iter().chain(depth);
+            TaskKind::BUILTIN.iter().map(|kind| kind.name().to_owned()).zip(values).collect()
+        }
+        LearnConfig {
+            steps: 3000,
+            views: 24,
+            max_views: 1200,
+            // Colour tasks need many pictures encoded and are soon learnt; depth tasks share
+            // one picture and are the hard part.
+            tasks_per_view: by_kind([0.4, 0.25, 0.25], [16.0, 16.0]),
+            memory_per_kind: 12_000,
+            tasks_per_step: by_kind([8; 3], [96, 128]),
+            redraws: 0,
+            learning_rate: 4e-3,
+            view: ViewConfig::default(),
+        }
+    }
+}
+
+/// Steps over which the rate rises in a run without end.
+const ENDLESS_WARM_UP: f64 = 100.0;
+
+/// What became of offered frames and tasks, and where the time went.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Tasks made, by kind.
+    pub tasks: Tally,
+    /// Tasks not made, by `kind/reason`.
+    pub skipped: Tally,
+    /// Time spent making tasks and views, summed over threads.
+    pub build_tasks: Duration,
+    /// Time spent encoding, summed over threads.
+    pub encode: Duration,
+}
+
+impl Counts {
+    /// Adds all of `other`.
+    pub fn merge(&mut self, other: &Counts) {
+        self.tasks.merge(&other.tasks);
+        self.skipped.merge(&other.skipped);
+        self.build_tasks += other.build_tasks;
+        self.encode += other.encode;
+    }
+}
+
+/// Observed tasks, and what became of the others.
+pub type Made<O> = (Vec<Memory<O>>, Counts);
+
+/// Makes tasks from frames and lets a policy observe them.
+pub struct Maker<'a> {
+    /// Which tasks are made.
+    pub tasks: &'a TaskSet,
+    /// The noise of the depth camera.
+    pub sensor: SensorModel,
+    /// Seed of the run.
+    pub run_seed: u64,
+}
+
+impl Maker<'_> {
+    /// Tasks of one frame (already a view), `per_kind` of each kind, as `policy` observes
+    /// them. Frames without usable depth make the kinds that need none.
+    ///
+    /// # Errors
+    /// When the policy cannot observe a task.
+    pub fn make<P: Policy>(
+        &self,
+        policy: &P,
+        frame: &RgbdFrame,
+        place: u16,
+        per_kind: impl Fn(&TaskKind) -> u64,
+    ) -> Result<Made<P::Observation>, P::Error> {
+        let mut counts = Counts::default();
+        let started = Instant::now();
+        let prepared = PreparedFrame::new(frame, self.sensor);
+        let mut tasks = Vec::new();
+        for kind in self.tasks.kinds() {
+            for number in 0..per_kind(&kind) {
+                match self.tasks.make(&prepared, &kind, self.run_seed, number) {
+                    Ok(task) => tasks.push(task),
+                    Err(skip) => {
+                        counts.skipped.add(&format!("{kind}/{}", skip.name()));
+                    }
+                }
+            }
+            let made = tasks.iter().filter(|task| task.kind == kind).count();
+            counts.tasks.add_n(kind.name(), made as u64);
+        }
+        counts.build_tasks = started.elapsed();
+        let started = Instant::now();
+        let observations = policy.observe(frame, &tasks)?;
+        counts.encode = started.elapsed();
+        let memories = tasks.into_iter().zip(observations).map(|(task, observation)| Memory {
+            kind: task.kind,
+            frame_id: task.frame_id,
+            stamp_ns: task.stamp_ns,
+            place,
+            answer: task.answer,
+            observation,
+        });
+        Ok((memories.collect(), counts))
+    }
+}
+
+/// One update, or why there was none.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// What was measured.
+    pub metrics: GrpoMetrics,
+    /// Why the weights stayed as they were.
+    pub skipped: Option<UpdateSkip>,
+}
+
+/// Adapts a policy to the frames that it is offered.
+pub struct Trainer<P: Policy> {
+    policy: P,
+    tasks: TaskSet,
+    sensor: SensorModel,
+    config: LearnConfig,
+    grpo: GrpoConfig,
+    run_seed: u64,
+    memory: Reservoir<P::Observation>,
+    meter: QualityMeter,
+    places: Places,
+    counts: Counts,
+    guard: StepGuard,
+    steps: u64,
+    tokens: u64,
+    rollout_time: Duration,
+    update_time: Duration,
+}
+
+impl<P: Policy + Sync> Trainer<P> {
+    /// A learner that has seen nothing yet.
+    pub fn new(
+        policy: P,
+        tasks: TaskSet,
+        sensor: SensorModel,
+        config: LearnConfig,
+        grpo: GrpoConfig,
+        run_seed: u64,
+    ) -> Self {
+        Trainer {
+            memory: Reservoir::new(config.memory_per_kind, run_seed),
+            meter: QualityMeter::default(),
+            places: Places::default(),
+            policy,
+            tasks,
+            sensor,
+            config,
+            grpo,
+            run_seed,
+            counts: Counts::default(),
+            guard: StepGuard::default(),
+            steps: 0,
+            tokens: 0,
+            rollout_time: Duration::ZERO,
+            update_time: Duration::ZERO,
+        }
+    }
+
+    /// Makes tasks from a frame and remembers them.
+    ///
+    /// # Errors
+    /// When the policy cannot observe a task.
+    pub fn offer_frame(&mut self, frame: &RgbdFrame) -> Result<(), P::Error> {
+        self.offer_frames(std::slice::from_ref(frame))
+    }
+
+    /// As [`Trainer::offer_frame`] for several frames at once, on all threads of the
+    /// current rayon pool. What is remembered does not depend on their number.
+    ///
+    /// # Errors
+    /// When the policy cannot observe a task.
+    pub fn offer_frames(&mut self, frames: &[RgbdFrame]) -> Result<(), P::Error> {
+        self.offer_views(frames, self.config.views)
+    }
+
+    /// As [`Trainer::offer_frames`] with this many views of each frame.
+    ///
+    /// # Errors
+    /// When the policy cannot observe a task.
+    pub fn offer_views(&mut self, frames: &[RgbdFrame], views: u64) -> Result<(), P::Error> {
+        let maker = Maker { tasks: &self.tasks, sensor: self.sensor, run_seed: self.run_seed };
+        let per_view = |kind: &TaskKind, view: u64| {
+            let rate = self.config.tasks_per_view.get(kind.name()).copied().unwrap_or(1.0);
+            // Rounded up along the views of a frame, so that a fraction skips some of them.
+            let until = |views: u64| (views as f64 * rate.clamp(0.0, 1e4)).ceil() as u64;
+            until(view + 1) - until(view)
+        };
+        let placed: Vec<(&RgbdFrame, u16)> = frames
+            .iter()
+            .map(|frame| (frame, self.places.place(&self.meter.measure(frame).signature)))
+            .collect();
+        let views: Vec<(&RgbdFrame, u16, u64)> = placed
+            .iter()
+            .flat_map(|&(frame, place)| (0..views).map(move |number| (frame, place, number)))
+            .collect();
+        let made: Vec<_> = views
+            .into_par_iter()
+            .map(|(frame, place, number)| {
+                let started = Instant::now();
+                match view(frame, &self.config.view, self.run_seed, number) {
+                    Ok(view) => {
+                        let viewed = started.elapsed();
+                        let (memories, mut counts) =
+                            maker.make(&self.policy, &view, place, |kind| per_view(kind, number))?;
+                        counts.build_tasks += viewed;
+                        Ok((memories, counts))
+                    }
+                    Err(error) => {
+                        tracing::debug!("frame {:?} has no view {number}: {error}", frame.id);
+                        let mut counts = Counts::default();
+                        counts.skipped.add("view");
+                        Ok((Vec::new(), counts))
+                    }
+                }
+            })
+            .collect::<Result<_, P::Error>>()?;
+        for (memories, counts) in made {
+            self.counts.merge(&counts);
+            memories.into_iter().for_each(|memory| {
+                self.memory.offer(memory);
+            });
+        }
+        Ok(())
+    }
+
+    /// One GRPO update on tasks drawn evenly from the kinds that are remembered.
+    ///
+    /// # Errors
+    /// When the policy cannot answer. A skipped update is not an error: it is in the step.
+    pub fn step(&mut self) -> Result<Step, P::Error> {
+        let number = self.steps;
+        self.steps += 1;
+        let learning_rate = self.learning_rate(number);
+        let mut metrics = GrpoMetrics { step: number, learning_rate, ..Default::default() };
+
+        let started = Instant::now();
+        let step_seed = seed::mix(seed::mix(self.run_seed, 0x57e9), number);
+        let (teaching, asked) = rollouts(
+            &self.policy,
+            &self.memory,
+            &self.config,
+            &self.grpo,
+            step_seed,
+            &mut metrics,
+        )?;
+        let rollout = started.elapsed();
+        self.rollout_time += rollout;
+
+        let started = Instant::now();
+        let rewarded: Vec<Rewarded<'_, P::Observation>> = teaching
+            .iter()
+            .map(|teaching| Rewarded {
+                observation: &teaching.memory.observation,
+                group: &teaching.group,
+                advantages: teaching.advantages.clone(),
+            })
+            .collect();
+        let updated = match rewarded.is_empty() {
+            true => Err(UpdateSkip::NoSpread),
+            false => self.policy.update(&rewarded, &self.grpo, learning_rate),
+        };
+        let update = started.elapsed();
+        self.update_time += update;
+
+        self.tokens += asked;
+        let skipped = match updated {
+            Ok(updated) => {
+                metrics = GrpoMetrics {
+                    step: number,
+                    reward: metrics.reward,
+                    reward_std: metrics.reward_std,
+                    frac_reward_zero_std: metrics.frac_reward_zero_std,
+                    named: metrics.named,
+                    ..updated
+                };
+                let _ = self.guard.admit(Ok(()));
+                None
+            }
+            Err(skip) => {
+                self.guard.skip(&skip);
+                Some(skip)
+            }
+        };
+        metrics.num_tokens = self.tokens;
+        metrics.set_seconds("rollout", rollout.as_secs_f64());
+        metrics.set_seconds("update", update.as_secs_f64());
+        Ok(Step { metrics, skipped })
+    }
+
+    /// Linear warm-up over a tenth of the run, then a cosine to nothing. Of a run without
+    /// end: warm-up over [`ENDLESS_WARM_UP`] steps, then a tenth of the highest rate for ever.
+    fn learning_rate(&self, step: u64) -> f64 {
+        if self.config.steps == 0 {
+            let risen = (step as f64 + 1.0) / ENDLESS_WARM_UP;
+            return self.config.learning_rate * 0.1 * risen.min(1.0);
+        }
+        let progress = (step as f64 + 1.0) / self.config.steps.max(1) as f64;
+        let shape = if progress < 0.1 {
+            progress / 0.1
+        } else {
+            0.5 * (1.0 + (std::f64::consts::PI * ((progress - 0.1) / 0.9).min(1.0)).cos())
+        };
+        self.config.learning_rate * shape.max(1e-3)
+    }
+
+    /// The policy as it is now.
+    pub fn policy(&self) -> &P {
+        &self.policy
+    }
+
+    /// The policy, when learning is over.
+    pub fn into_policy(self) -> P {
+        self.policy
+    }
+
+    /// The policy, to be calibrated before the first step.
+    pub fn policy_mut(&mut self) -> &mut P {
+        &mut self.policy
+    }
+
+    /// Steps made so far, skipped ones included.
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// What is remembered.
+    pub fn memory(&self) -> &Reservoir<P::Observation> {
+        &self.memory
+    }
+
+    /// Tasks made and skipped so far.
+    pub fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// Updates applied and skipped so far.
+    pub fn guard(&self) -> &StepGuard {
+        &self.guard
+    }
+
+    /// Time spent in rollouts and in updates.
+    pub fn times(&self) -> (Duration, Duration) {
+        (self.rollout_time, self.update_time)
+    }
+}
+
+impl Trainer<CompactPolicy> {
+    /// Shows a policy with random weights the spread of the features, on a sample of what is
+    /// remembered: its head sees them at unit size.
+    pub fn calibrate(&mut self) {
+        const SAMPLE: usize = 400;
+        let sample: Vec<&Observation> = self
+            .memory
+            .kinds()
+            .flat_map(|kind| {
+                let kept = self.memory.of(kind);
+                kept.iter().step_by((kept.len() / SAMPLE).max(1)).take(SAMPLE)
+            })
+            .map(|memory| &memory.observation)
+            .collect();
+        self.policy.calibrate(&sample);
+    }
+}
+
+/// Tasks of one kind in a step; a user's own kind counts like a colour kind.
+fn per_step(config: &LearnConfig, kind: &TaskKind) -> usize {
+    config.tasks_per_step.get(kind.name()).copied().unwrap_or(8)
+}
+
+/// A task whose group of answers teaches something.
+struct Teaching<'m, O> {
+    memory: &'m Memory<O>,
+    group: Group,
+    advantages: Vec<f64>,
+}
+
+/// Groups that teach something, and the number of answers of all groups.
+type Rollouts<'m, O> = (Vec<Teaching<'m, O>>, u64);
+
+/// Draws tasks of each kind, lets the policy answer them, and keeps the groups whose
+/// answers differ in reward. Also gives the number of answers.
+fn rollouts<'m, P: Policy>(
+    policy: &P,
+    memory: &'m Reservoir<P::Observation>,
+    config: &LearnConfig,
+    grpo: &GrpoConfig,
+    step_seed: u64,
+    metrics: &mut GrpoMetrics,
+) -> Result<Rollouts<'m, P::Observation>, P::Error> {
+    let mut rng = seed::rng(step_seed);
+    let mut teaching = Vec::new();
+    let mut rewards = Vec::new();
+    let mut wanted: BTreeMap<&TaskKind, usize> =
+        memory.kinds().map(|kind| (kind, per_step(config, kind))).collect();
+    let mut accuracy: BTreeMap<&TaskKind, (f64, f64)> = BTreeMap::new();
+    for round in 0..=config.redraws {
+        let mut drawn = Vec::new();
+        for (kind, wanted) in &wanted {
+            let kept = memory.of(kind);
+            drawn.extend((0..*wanted).map(|_| &kept[rng.random_range(0..kept.len())]));
+        }
+        if drawn.is_empty() {
+            break;
+        }
+        let observations: Vec<_> = drawn.iter().map(|memory| &memory.observation).collect();
+        let seed = seed::mix(step_seed, round as u64 + 1);
+        let groups = policy.rollout(&observations, grpo.group_size, seed)?;
+        for (memory, group) in drawn.into_iter().zip(groups) {
+            let reward: Vec<f64> = group
+                .answers
+                .iter()
+                .map(|answer| score_answer(answer, &memory.answer).accuracy)
+                .collect();
+            let (right, all) = accuracy.entry(&memory.kind).or_default();
+            *right += reward.iter().sum::<f64>();
+            *all += reward.len() as f64;
+            rewards.extend_from_slice(&reward);
+            let teaches = group_signal(&reward).is_ok_and(|signal| signal.teaches());
+            if !teaches {
+                continue;
+            }
+            let advantages = advantages(&reward, reward.len(), grpo.advantage, grpo.advantage_eps);
+            if let Ok(advantages) = advantages {
+                if let Some(wanted) = wanted.get_mut(&memory.kind) {
+                    *wanted = wanted.saturating_sub(1);
+                }
+                teaching.push(Teaching { memory, group, advantages });
+            }
+        }
+    }
+    for (kind, (right, all)) in accuracy {
+        metrics.set_accuracy(kind.name(), right / all.max(1.0));
+    }
+    // Group sizes are checked by the configuration, so this cannot fail; if it did,
+    // only the log would lack these figures.
+    let _ = metrics.set_rewards(&rewards, &rewards, grpo.group_size);
+    Ok((teaching, rewards.len() as u64))
+}
