@@ -26,10 +26,7 @@ pub struct Exam {
 ///
 /// # Errors
 /// When the policy fails.
-pub fn exam(
-    policy: &CompactPolicy,
-    held_out: &HeldOut<Observation>,
-) -> Result<Exam, CompactError> {
+pub fn exam(policy: &CompactPolicy, held_out: &HeldOut<Observation>) -> Result<Exam, CompactError> {
     let tasks: Vec<(Set, &Memory<Observation>)> = held_out.tasks().collect();
     let observations: Vec<&Observation> = tasks.iter().map(|(_, t)| &t.observation).collect();
     let logp = policy.log_probabilities(&observations)?;

@@ -28,6 +28,7 @@ use super::{
     exam::{Exam, exam},
     gate::{Gate, GateConfigError},
     held_out::{HeldOut, LocalConfig, Use},
+    heritage::{self, Heritage},
     memory::Memory,
     promote::{self, Rejection, compare},
     settings::{RunConfig, task_set},
@@ -50,10 +51,6 @@ pub struct PromoteConfig {
     pub check_every: u64,
     /// Promoted policies that are kept for a rollback.
     pub history: usize,
-    /// Rendered rooms that make the factory set; 0: there is none.
-    pub factory_rooms: u64,
-    /// Factory tasks of each kind.
-    pub factory_tasks_per_kind: usize,
     /// The local held-out set.
     pub local: LocalConfig,
     /// Alarms.
@@ -65,8 +62,6 @@ impl Default for PromoteConfig {
         PromoteConfig {
             check_every: 300,
             history: 5,
-            factory_rooms: 8,
-            factory_tasks_per_kind: 60,
             local: LocalConfig::default(),
             alarm: AlarmConfig::default(),
         }
@@ -214,19 +209,28 @@ impl Learner {
         })
     }
 
-    /// Makes the factory set from frames that are never learnt from: give the same ones
-    /// every time.
-    ///
-    /// # Errors
-    /// When the policy cannot observe a task.
-    pub fn set_factory(&mut self, frames: &[RgbdFrame]) -> Result<(), CompactError> {
-        let wanted = self.config.promote.factory_tasks_per_kind;
-        let even = (wanted as u64).div_ceil(frames.len().max(1) as u64);
-        let (made, _) = self.make_tests(frames, FACTORY_SEED, |kind| {
-            if kind.needs_depth() { 6 * even } else { even + 1 }
-        })?;
-        self.held_out.set_factory(evenly(made, wanted));
-        Ok(())
+    /// Takes what the start handed on: tasks to rehearse and the factory set.
+    pub fn inherit(&mut self, heritage: Heritage) {
+        self.trainer.set_rehearsal(heritage.rehearsal);
+        self.held_out.set_factory(heritage.factory);
+    }
+
+    /// What the serving policy hands on: what it inherited, and a share of its own tasks.
+    pub fn heritage(&self) -> Heritage {
+        let mut rehearsal: Vec<_> = self.trainer.rehearsal().cloned().collect();
+        rehearsal.extend(heritage::sample(self.trainer.memory().all(), heritage::REHEARSAL));
+        let mut factory = self.held_out.factory().to_vec();
+        let local = self.held_out.tasks().filter(|(set, _)| *set == promote::Set::Local);
+        factory.extend(heritage::sample(local.map(|(_, task)| task), heritage::FACTORY));
+        // After many generations each keeps its share of a bounded whole.
+        let bound = |share: heritage::Share| heritage::Share {
+            points: GENERATIONS * share.points,
+            patches: GENERATIONS * share.patches,
+        };
+        Heritage {
+            rehearsal: heritage::sample(&rehearsal, bound(heritage::REHEARSAL)),
+            factory: heritage::sample(&factory, bound(heritage::FACTORY)),
+        }
     }
 
     /// Offers one frame: it is learnt from, tested on, or counted with the reason why not.
@@ -445,6 +449,16 @@ impl Learner {
         self.serving.clone()
     }
 
+    /// The policy that it started from.
+    pub fn start(&self) -> &CompactPolicy {
+        &self.start
+    }
+
+    /// Mean accuracy of the serving policy when it was last tested, 0 before that.
+    pub fn score(&self) -> f64 {
+        self.known.as_ref().map_or(0.0, |(_, _, _, serving)| promote::mean(&serving.answers))
+    }
+
     /// The policy that learns.
     pub fn candidate(&self) -> &CompactPolicy {
         self.trainer.policy()
@@ -482,7 +496,8 @@ impl Learner {
     }
 }
 
-const FACTORY_SEED: u64 = 0xfac7;
+/// A heritage holds at most so many generations' shares.
+const GENERATIONS: usize = 4;
 const LOCAL_SEED: u64 = 0x10ca;
 
 /// At most `wanted` tasks of each kind, evenly spread over those given.
@@ -504,3 +519,7 @@ pub(super) fn evenly<O>(tasks: Vec<Memory<O>>, wanted: usize) -> Vec<Memory<O>> 
     }
     kept
 }
+
+#[cfg(test)]
+#[path = "learner_tests.rs"]
+mod tests;

@@ -119,6 +119,12 @@ impl<O> Reservoir<O> {
         self.kinds.values().flat_map(|kind| &kind.kept)
     }
 
+    /// Everything that is kept, by kind, by value.
+    #[cfg(test)]
+    pub(super) fn into_all(self) -> impl Iterator<Item = Memory<O>> {
+        self.kinds.into_values().flat_map(|kind| kind.kept)
+    }
+
     /// How many tasks of one kind were ever offered.
     pub fn offered(&self, kind: &TaskKind) -> u64 {
         self.kinds.get(kind).map_or(0, |kind| kind.offered)

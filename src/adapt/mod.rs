@@ -3,9 +3,12 @@
 
 pub mod alarm;
 pub mod blind;
+pub mod budget;
+pub mod checkpoint;
 pub mod exam;
 pub mod gate;
 pub mod held_out;
+pub mod heritage;
 pub mod learner;
 pub mod memory;
 pub mod places;
@@ -14,7 +17,9 @@ pub mod promote;
 pub mod replay;
 pub mod score;
 pub mod settings;
+pub mod snapshot;
 pub mod split;
+pub mod store;
 pub mod summary;
 pub mod trainer;
 pub mod view;

@@ -50,7 +50,10 @@ mod tests {
     use super::*;
     use crate::{
         frame::quality::QualityMeter,
-        source::{FrameSource, room::{RoomsSource, RoomsSpec}},
+        source::{
+            FrameSource,
+            room::{RoomsSource, RoomsSpec},
+        },
     };
 
     #[test]

@@ -7,13 +7,18 @@ use serde::Serialize;
 
 use super::{
     gate::Gate,
+    heritage::{self, Heritage},
     learner::LearnerError,
-    trainer::Trainer,
-    replay::{
-        FrameCounts, Frames, ReplayError, RunConfig, UpdateCounts, Watch, nothing, task_set,
-    },
+    memory::Memory,
+    replay::{FrameCounts, Frames, ReplayError, RunConfig, UpdateCounts, Watch, nothing, task_set},
+    trainer::{Maker, Trainer},
 };
-use crate::{frame::RgbdFrame, policy::compact::CompactPolicy, tally::Tally};
+use crate::{
+    frame::RgbdFrame,
+    policy::compact::{CompactPolicy, observe::Observation},
+    tally::Tally,
+    task::TaskKind,
+};
 
 /// One source to learn from.
 pub struct Lesson<'a, E> {
@@ -46,23 +51,24 @@ pub struct Taught {
 const CHUNK: usize = 8;
 
 /// Learns one policy from all lessons: their tasks are made and remembered first, then
-/// drawn at random, so that what comes last does not push out what came first.
+/// drawn at random, so that what comes last does not push out what came first. `tests` are
+/// never learnt from: they become the factory set. Gives the policy with what it hands on.
 ///
 /// # Errors
 /// [`ReplayError`] with what is missing or wrong.
 pub fn pretrain<'a, E: std::error::Error + 'static>(
     lessons: impl IntoIterator<Item = Result<Lesson<'a, E>, E>>,
+    tests: impl IntoIterator<Item = Result<Lesson<'a, E>, E>>,
     config: &RunConfig,
     device: Device,
     watch: &mut dyn Watch,
-) -> Result<(CompactPolicy, Taught), ReplayError<E>> {
+) -> Result<(CompactPolicy, Heritage, Taught), ReplayError<E>> {
     let started = Instant::now();
     config.grpo.validate().map_err(LearnerError::from)?;
     let tasks = task_set(config).map_err(ReplayError::Kinds)?;
     let policy = CompactPolicy::new(config.policy.clone(), config.seed, device)?;
     let (learn, grpo) = (config.learn.clone(), config.grpo.clone());
-    let mut learner =
-        Trainer::new(policy, tasks, config.tasks.sensor, learn, grpo, config.seed);
+    let mut learner = Trainer::new(policy, tasks, config.tasks.sensor, learn, grpo, config.seed);
     let mut taught = Taught::default();
     for lesson in lessons {
         let lesson = lesson.map_err(ReplayError::Source)?;
@@ -73,6 +79,15 @@ pub fn pretrain<'a, E: std::error::Error + 'static>(
     }
     (taught.tasks, taught.tasks_skipped) =
         (learner.counts().tasks.clone(), learner.counts().skipped.clone());
+    let mut factory = Vec::new();
+    for lesson in tests {
+        let lesson = lesson.map_err(ReplayError::Source)?;
+        let name = format!("{} (tested on)", lesson.name);
+        watch.phase(&name, "frames", None);
+        let (counts, made) = examine(lesson, learner.policy(), config, watch)?;
+        factory.extend(made);
+        taught.frames.push((name, counts));
+    }
     if learner.memory().is_empty() {
         let mut all = FrameCounts::default();
         for (_, counts) in &taught.frames {
@@ -103,7 +118,34 @@ pub fn pretrain<'a, E: std::error::Error + 'static>(
         skipped: learner.guard().skipped().clone(),
     };
     taught.seconds = started.elapsed().max(Duration::ZERO).as_secs_f64();
-    Ok((learner.into_policy(), taught))
+    let rehearsal = heritage::sample(learner.memory().all(), heritage::REHEARSAL);
+    let factory = heritage::sample(&factory, heritage::FACTORY);
+    Ok((learner.into_policy(), Heritage { rehearsal, factory }, taught))
+}
+
+/// Tasks of a lesson that is never learnt from.
+fn examine<E: std::error::Error + 'static>(
+    mut lesson: Lesson<'_, E>,
+    policy: &CompactPolicy,
+    config: &RunConfig,
+    watch: &mut dyn Watch,
+) -> Result<(FrameCounts, Vec<Memory<Observation>>), ReplayError<E>> {
+    let tasks = task_set(config).map_err(ReplayError::Kinds)?;
+    let run_seed = crate::task::seed::mix(config.seed, 0xfac7);
+    let maker = Maker { tasks: &tasks, sensor: config.tasks.sensor, run_seed };
+    let mut gate = Gate::new(config.gate.clone())?;
+    let (mut counts, mut made) = (FrameCounts::default(), Vec::new());
+    while let Some(frame) = (lesson.frames)().map_err(ReplayError::Source)? {
+        watch.advance(1);
+        if watch.stopped() {
+            counts.drop("stopped");
+            break;
+        }
+        let Some(frame) = counts.admit(&mut gate, frame) else { continue };
+        let attempts = |kind: &TaskKind| if kind.needs_depth() { 16 } else { 2 };
+        made.extend(maker.make(policy, &frame, 0, attempts)?.0);
+    }
+    Ok((counts, made))
 }
 
 fn attend<E: std::error::Error + 'static>(

@@ -158,10 +158,14 @@ mod tests {
 
     #[test]
     fn one_kind_that_falls_keeps_a_better_mean_from_being_promoted() {
-        let serving =
-            answers(&[(Set::Factory, TaskKind::Flip, 90, 100), (Set::Local, TaskKind::Depth, 40, 100)]);
-        let candidate =
-            answers(&[(Set::Factory, TaskKind::Flip, 75, 100), (Set::Local, TaskKind::Depth, 90, 100)]);
+        let serving = answers(&[
+            (Set::Factory, TaskKind::Flip, 90, 100),
+            (Set::Local, TaskKind::Depth, 40, 100),
+        ]);
+        let candidate = answers(&[
+            (Set::Factory, TaskKind::Flip, 75, 100),
+            (Set::Local, TaskKind::Depth, 90, 100),
+        ]);
         let why = compare(&serving, &candidate).unwrap_err();
         let Rejection::KindFell { set, kind, .. } = why else { panic!("{why}") };
         assert_eq!((set, kind), (Set::Factory, TaskKind::Flip));

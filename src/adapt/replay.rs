@@ -7,14 +7,20 @@ use std::{
 
 use burn::tensor::Device;
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use super::{
     blind,
+    checkpoint::{Checkpoints, Files},
     gate::{Gate, GateConfigError},
+    heritage::Heritage,
     learner::{Check, Learner, LearnerError, Progress, evenly},
     memory::Memory,
     score::{self, Scores},
+    snapshot::SnapshotError,
     split::{Part, Split, SplitConfig, SplitError},
+    store,
+    summary::CheckpointCounts,
     trainer::{Counts, Maker, Step},
 };
 pub use super::{
@@ -22,7 +28,7 @@ pub use super::{
     summary::{FrameCounts, Summary, UpdateCounts, WallSeconds},
 };
 use crate::{
-    frame::{Extent, RgbdFrame},
+    frame::{Extent, RgbdFrame, quality::Signature},
     policy::compact::{CompactError, CompactPolicy, observe::Observation},
     tally::Tally,
     task::{TaskKind, TaskSet},
@@ -38,6 +44,8 @@ pub trait Watch {
     fn step(&mut self, step: &Step);
     /// A candidate was tested.
     fn checked(&mut self, _check: &Check) {}
+    /// Work was done: rest as long as the budget asks.
+    fn rest(&mut self) {}
     /// Whether to stop learning and finish with what there is.
     fn stopped(&self) -> bool;
 }
@@ -87,16 +95,114 @@ pub struct Job<'a> {
     pub source: &'a str,
     /// All settings.
     pub config: &'a RunConfig,
-    /// A policy that was learnt before; none: random weights.
-    pub start: Option<CompactPolicy>,
-    /// Frames of the factory set; none: there is no such set.
-    pub factory: Vec<RgbdFrame>,
+    /// Where learning starts.
+    pub begin: Begin,
+    /// Where checkpoints are written; none: nowhere.
+    pub checkpoints: Option<&'a Checkpoints>,
     /// How long the recording is, if that is known.
     pub extent: Option<Extent>,
     /// Bounds the time spent, tests included as far as they are foreseeable.
     pub budget: Option<Duration>,
     /// What computes.
     pub device: Device,
+}
+
+/// Where learning starts.
+pub enum Begin {
+    /// From random weights.
+    Random,
+    /// From a policy that was learnt before, with what it hands on.
+    From(Box<CompactPolicy>, Heritage),
+    /// Where an interrupted run was.
+    Resume(Box<Interrupted>),
+}
+
+/// An interrupted run, as its last checkpoint has it.
+pub struct Interrupted {
+    learner: Learner,
+    cursor: Cursor,
+    tests: Vec<Memory<Observation>>,
+}
+
+/// Where the recording stood.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Cursor {
+    source: String,
+    extent: Option<Extent>,
+    /// Frames read.
+    read: u64,
+    train_seen: u64,
+    held_out_seen: u64,
+    /// All frames were read.
+    fed: bool,
+    frames: FrameCounts,
+    counts: Counts,
+    taken: Vec<Signature>,
+    elapsed_s: f64,
+}
+
+/// Tasks of the last part, beside the learner's files.
+const TESTS: &str = "test.tasks";
+
+impl Interrupted {
+    /// The run of which these are the files.
+    ///
+    /// # Errors
+    /// When they are damaged or of another version.
+    pub fn from_files(files: &Files, device: Device) -> Result<Self, SnapshotError> {
+        let (learner, cursor) = Learner::from_files(files, device)?;
+        let tests = files.get(TESTS).ok_or_else(|| SnapshotError::Missing(TESTS.to_owned()))?;
+        Ok(Interrupted { learner, cursor, tests: store::from_bytes(tests)? })
+    }
+
+    /// The SOURCE argument of the run.
+    pub fn source(&self) -> &str {
+        &self.cursor.source
+    }
+
+    /// The settings of the run.
+    pub fn config(&self) -> &RunConfig {
+        self.learner.config()
+    }
+
+    /// Updates made so far.
+    pub fn steps(&self) -> u64 {
+        self.learner.trainer().steps()
+    }
+}
+
+/// Writes checkpoints when they are due. A failure is told and counted; learning goes on.
+struct Keeper<'a> {
+    checkpoints: Option<&'a Checkpoints>,
+    every: Duration,
+    last: Instant,
+    counts: CheckpointCounts,
+}
+
+impl Keeper<'_> {
+    fn due(&self) -> bool {
+        self.checkpoints.is_some() && !self.every.is_zero() && self.last.elapsed() >= self.every
+    }
+
+    fn save(&mut self, learner: &Learner, cursor: &Cursor, tests: &[Memory<Observation>]) {
+        let Some(checkpoints) = self.checkpoints else { return };
+        let files = learner.files(cursor).and_then(|mut files| {
+            files.insert(TESTS.to_owned(), store::to_bytes(tests)?);
+            Ok(files)
+        });
+        let saved = match files {
+            Ok(files) => checkpoints.save(&files, learner.score()).map_err(|e| e.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        match saved {
+            Ok(_) => self.counts.written += 1,
+            Err(error) => {
+                self.counts.failed += 1;
+                tracing::error!("no checkpoint was written, the last one stays: {error}");
+            }
+        }
+        self.last = Instant::now();
+    }
 }
 
 /// Learns on the first part of a recording and tests on its last part. Gives the learner,
@@ -114,53 +220,51 @@ pub fn replay<'a, E: std::error::Error + 'static>(
     watch: &mut dyn Watch,
 ) -> Result<(Learner, Summary), ReplayError<E>> {
     let started = Instant::now();
-    let Job { source, config, start, factory, extent, budget, device } = job;
-    let known = start.is_some();
-    let start = match start {
-        Some(start) => start,
-        None => CompactPolicy::new(config.policy.clone(), config.seed, device)?,
+    let Job { source, config, begin, checkpoints, extent, budget, device } = job;
+    let every = Duration::try_from_secs_f64(config.checkpoint.every_s).unwrap_or_default();
+    let mut keeper =
+        Keeper { checkpoints, every, last: started, counts: CheckpointCounts::default() };
+    let (mut learner, mut cursor, tests) = match begin {
+        Begin::Resume(run) => (run.learner, run.cursor, run.tests),
+        begin => {
+            let extent = match extent {
+                Some(extent) => extent,
+                None => measure(open().map_err(ReplayError::Source)?, watch)?,
+            };
+            let cursor =
+                Cursor { source: source.to_owned(), extent: Some(extent), ..Cursor::default() };
+            (learner(begin, config, &extent, device)?, cursor, Vec::new())
+        }
     };
-    let extent = match extent {
-        Some(extent) => extent,
-        None => measure(open().map_err(ReplayError::Source)?, watch)?,
-    };
-    let split = config.split.split(extent.first_ns, extent.last_ns)?;
-    let plan = Plan::new(config, &extent);
-    let mut fitted = config.clone();
-    let learn_s = (extent.last_ns - extent.first_ns) as f64 * 1e-9
-        * (1.0 - config.split.held_out - config.split.gap);
-    fitted.promote.local = fitted.promote.local.fitted(learn_s);
-    let mut learner = Learner::new(start, known, fitted)?;
-    if !factory.is_empty() {
-        watch.phase("factory set", "frames", Some(factory.len() as u64));
-        learner.set_factory(&factory)?;
-        watch.advance(factory.len() as u64);
-    }
+    let extent = cursor.extent.unwrap_or(Extent { first_ns: 0, last_ns: 0, frames: 0 });
     let mut run = Run {
         config,
-        split,
-        plan,
+        split: config.split.split(extent.first_ns, extent.last_ns)?,
+        plan: Plan::new(config, &extent),
         tasks: task_set(config).map_err(ReplayError::Kinds)?,
         gate: Gate::new(config.gate.clone())?,
-        frames: FrameCounts::default(),
         observer: learner.policy(),
-        held_out: Vec::new(),
-        held_out_counts: Counts::default(),
+        held_out: tests,
+        cursor,
     };
-    watch.phase("encode", "frames", Some(extent.frames));
-    run.feed(open().map_err(ReplayError::Source)?, Some(&mut learner), watch)?;
+    if !run.cursor.fed {
+        watch.phase("encode", "frames", Some(extent.frames));
+        let frames = open().map_err(ReplayError::Source)?;
+        run.feed(frames, Some((&mut learner, &mut keeper)), watch)?;
+    }
     let fed = started.elapsed();
-    let frames = run.frames.with(&learner.state().frames);
+    cursor = run.cursor;
+    let frames = cursor.frames.with(&learner.state().frames);
     if learner.trainer().memory().is_empty() {
         return Err(nothing("learn from", &frames, learner.trainer().counts()));
     }
     if run.held_out.is_empty() {
-        return Err(nothing("test on", &frames, &run.held_out_counts));
+        return Err(nothing("test on", &frames, &cursor.counts));
     }
     learner.calibrate();
 
     let mut all = learner.trainer().counts().clone();
-    all.merge(&run.held_out_counts);
+    all.merge(&cursor.counts);
     all.merge(&learner.state().tested);
     // Measured on several threads at once; here as parts of the time that went by.
     let part = |of: Duration| {
@@ -169,8 +273,9 @@ pub fn replay<'a, E: std::error::Error + 'static>(
     };
 
     let question = |observation: &Observation| observation.question.clone();
-    let mut before = score::evaluate(&*learner.policy(), &run.held_out, question)?;
-    watch.phase("learn", "steps", Some(config.learn.steps));
+    let mut before = score::evaluate(learner.start(), &run.held_out, question)?;
+    let todo = config.learn.steps.saturating_sub(learner.trainer().steps());
+    watch.phase("learn", "steps", Some(todo));
     let mut checked = 0;
     while learner.trainer().steps() < config.learn.steps {
         if watch.stopped() || budget.is_some_and(|budget| started.elapsed() >= budget) {
@@ -183,6 +288,15 @@ pub fn replay<'a, E: std::error::Error + 'static>(
             watch.checked(&check);
             checked = check.step;
         }
+        if keeper.due() {
+            let elapsed_s = cursor.elapsed_s + started.elapsed().as_secs_f64();
+            keeper.save(&learner, &Cursor { elapsed_s, ..cursor.clone() }, &run.held_out);
+        }
+        watch.rest();
+    }
+    if watch.stopped() {
+        let elapsed_s = cursor.elapsed_s + started.elapsed().as_secs_f64();
+        keeper.save(&learner, &Cursor { elapsed_s, ..cursor.clone() }, &run.held_out);
     }
     if learner.trainer().steps() > checked {
         watch.checked(&learner.check()?);
@@ -206,18 +320,42 @@ pub fn replay<'a, E: std::error::Error + 'static>(
         updates: UpdateCounts { applied: guard.applied(), skipped: guard.skipped().clone() },
         candidates: learner.state().candidates.clone(),
         version: learner.state().version,
+        checkpoints: keeper.counts,
         wall_seconds: WallSeconds {
             build_tasks: part(all.build_tasks),
             encode: part(all.encode),
             rollout: rollout.as_secs_f64(),
             update: update.as_secs_f64(),
-            total: started.elapsed().as_secs_f64(),
+            total: cursor.elapsed_s + started.elapsed().as_secs_f64(),
         },
         tasks: all.tasks,
         tasks_skipped: all.skipped,
         peak_rss_bytes: 0,
     };
     Ok((learner, summary))
+}
+
+fn learner<E: std::error::Error + 'static>(
+    begin: Begin,
+    config: &RunConfig,
+    extent: &Extent,
+    device: Device,
+) -> Result<Learner, ReplayError<E>> {
+    let (known, start, heritage) = match begin {
+        Begin::From(start, heritage) => (true, *start, heritage),
+        Begin::Resume(run) => return Ok(run.learner),
+        Begin::Random => {
+            let random = CompactPolicy::new(config.policy.clone(), config.seed, device)?;
+            (false, random, Heritage::default())
+        }
+    };
+    let learnt = 1.0 - config.split.held_out - config.split.gap;
+    let learn_s = (extent.last_ns - extent.first_ns) as f64 * 1e-9 * learnt;
+    let mut fitted = config.clone();
+    fitted.promote.local = fitted.promote.local.fitted(learn_s);
+    let mut learner = Learner::new(start, known, fitted)?;
+    learner.inherit(heritage);
+    Ok(learner)
 }
 
 /// Puts the scores of blind policies, trained on `train`, beside those of the policies.
@@ -265,17 +403,16 @@ pub fn held_out_tasks<'a, E: std::error::Error + 'static>(
         plan: Plan::new(&RunConfig { split: whole, ..config.clone() }, &extent).for_all(&extent),
         tasks: task_set(config).map_err(ReplayError::Kinds)?,
         gate: Gate::new(config.gate.clone())?,
-        frames: FrameCounts::default(),
         observer: policy.clone(),
         held_out: Vec::new(),
-        held_out_counts: Counts::default(),
+        cursor: Cursor::default(),
     };
     watch.phase("encode", "frames", Some(extent.frames));
     run.feed(frames, None, watch)?;
     if run.held_out.is_empty() {
-        return Err(nothing("test on", &run.frames, &run.held_out_counts));
+        return Err(nothing("test on", &run.cursor.frames, &run.cursor.counts));
     }
-    let (frames, counts) = (run.frames, run.held_out_counts);
+    let (frames, counts) = (run.cursor.frames, run.cursor.counts);
     Ok(Tested { policy, tasks: run.held_out, frames, counts })
 }
 
@@ -353,11 +490,9 @@ struct Run<'a> {
     plan: Plan,
     tasks: TaskSet,
     gate: Gate,
-    /// Frames that the learner was not offered.
-    frames: FrameCounts,
     observer: Arc<CompactPolicy>,
     held_out: Vec<Memory<Observation>>,
-    held_out_counts: Counts,
+    cursor: Cursor,
 }
 
 impl Run<'_> {
@@ -365,52 +500,71 @@ impl Run<'_> {
     fn feed<E: std::error::Error + 'static>(
         &mut self,
         mut frames: Frames<'_, E>,
-        mut learner: Option<&mut Learner>,
+        mut learner: Option<(&mut Learner, &mut Keeper<'_>)>,
         watch: &mut dyn Watch,
     ) -> Result<(), ReplayError<E>> {
         let (mut train, mut held_out) = (Vec::new(), Vec::new());
-        let (mut train_seen, mut held_out_seen) = (0_u64, 0_u64);
+        self.gate.resume(std::mem::take(&mut self.cursor.taken));
+        let mut done = self.cursor.read;
         while let Some(frame) = frames().map_err(ReplayError::Source)? {
             watch.advance(1);
-            let part = self.split.part(frame.stamp_ns);
-            if watch.stopped() && part == Part::Train {
-                self.frames.drop("stopped");
+            if done > 0 {
+                done -= 1;
                 continue;
             }
-            let (seen, every) = match part {
-                Part::Gap => {
-                    self.frames.drop("gap");
-                    continue;
-                }
-                Part::Train => (&mut train_seen, self.plan.train_every),
-                Part::HeldOut => (&mut held_out_seen, self.plan.held_out_every),
-            };
-            *seen += 1;
-            if !(*seen - 1).is_multiple_of(every.max(1)) {
-                self.frames.drop("not_needed");
-                continue;
+            self.cursor.read += 1;
+            match self.part(&frame, watch.stopped()) {
+                Some(Part::Train) => train.push(frame),
+                Some(_) => held_out.extend(self.cursor.frames.admit(&mut self.gate, frame)),
+                None => continue,
             }
-            match part {
-                Part::Train => train.push(frame),
-                _ => held_out.extend(self.frames.admit(&mut self.gate, frame)),
-            }
-            if let Some(learner) = learner.as_deref_mut()
-                && train.len() >= CHUNK
+            let save = learner.as_ref().is_some_and(|(_, keeper)| keeper.due());
+            if let Some((learner, keeper)) = &mut learner
+                && (train.len() >= CHUNK || save)
             {
                 learner.offer_frames(std::mem::take(&mut train), self.plan.views)?;
+                if save {
+                    self.keep_for_test(&std::mem::take(&mut held_out))?;
+                    let cursor = Cursor { taken: self.gate.taken(), ..self.cursor.clone() };
+                    keeper.save(learner, &cursor, &self.held_out);
+                }
+                watch.rest();
             }
             if held_out.len() >= CHUNK {
-                self.keep_for_test(&held_out)?;
-                held_out.clear();
+                self.keep_for_test(&std::mem::take(&mut held_out))?;
             }
         }
-        if let Some(learner) = learner {
+        if let Some((learner, _)) = learner {
             learner.offer_frames(train, self.plan.views)?;
         }
         self.keep_for_test(&held_out)?;
         let all = std::mem::take(&mut self.held_out);
         self.held_out = evenly(all, self.plan.tasks_per_kind as usize);
+        self.cursor.fed = true;
         Ok(())
+    }
+
+    /// What a frame is for; none: nothing, and it is counted why.
+    fn part(&mut self, frame: &RgbdFrame, stopped: bool) -> Option<Part> {
+        let part = self.split.part(frame.stamp_ns);
+        if stopped && part == Part::Train {
+            self.cursor.frames.drop("stopped");
+            return None;
+        }
+        let (seen, every) = match part {
+            Part::Gap => {
+                self.cursor.frames.drop("gap");
+                return None;
+            }
+            Part::Train => (&mut self.cursor.train_seen, self.plan.train_every),
+            Part::HeldOut => (&mut self.cursor.held_out_seen, self.plan.held_out_every),
+        };
+        *seen += 1;
+        if !(*seen - 1).is_multiple_of(every.max(1)) {
+            self.cursor.frames.drop("not_needed");
+            return None;
+        }
+        Some(part)
     }
 
     fn keep_for_test(&mut self, frames: &[RgbdFrame]) -> Result<(), CompactError> {
@@ -424,7 +578,7 @@ impl Run<'_> {
             .collect::<Result<_, _>>()?;
         for (memories, counts) in made {
             self.held_out.extend(memories);
-            self.held_out_counts.merge(&counts);
+            self.cursor.counts.merge(&counts);
         }
         Ok(())
     }

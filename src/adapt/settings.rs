@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    gate::GateConfig, learner::PromoteConfig, split::SplitConfig, trainer::LearnConfig,
+    budget::BudgetConfig, checkpoint::CheckpointConfig, gate::GateConfig, learner::PromoteConfig,
+    split::SplitConfig, trainer::LearnConfig,
 };
 use crate::{
     frame::SensorModel,
@@ -32,6 +33,10 @@ pub struct RunConfig {
     pub policy: CompactConfig,
     /// When a candidate takes the place of the policy that serves.
     pub promote: PromoteConfig,
+    /// How often checkpoints are written.
+    pub checkpoint: CheckpointConfig,
+    /// How much of the machine learning may take.
+    pub budget: BudgetConfig,
 }
 
 impl Default for RunConfig {
@@ -47,6 +52,8 @@ impl Default for RunConfig {
             grpo: GrpoConfig { group_size: 16, kl_coef: 0.0, ..GrpoConfig::default() },
             policy: CompactConfig::default(),
             promote: PromoteConfig::default(),
+            checkpoint: CheckpointConfig::default(),
+            budget: BudgetConfig::default(),
         }
     }
 }

@@ -72,6 +72,15 @@ pub struct UpdateCounts {
     pub skipped: Tally,
 }
 
+/// Checkpoints of a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct CheckpointCounts {
+    /// Written.
+    pub written: u64,
+    /// Not written because the disk refused.
+    pub failed: u64,
+}
+
 /// Where the time went, seconds.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct WallSeconds {
@@ -116,9 +125,10 @@ pub struct Summary {
     pub candidates: Candidates,
     /// The version that serves at the end; 0 is the start.
     pub version: u64,
+    /// Checkpoints.
+    pub checkpoints: CheckpointCounts,
     /// Time.
     pub wall_seconds: WallSeconds,
     /// The most memory that the process held.
     pub peak_rss_bytes: u64,
 }
-

@@ -10,10 +10,12 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    memory::{Memory, Reservoir},
+    memory::{Memory, Reservoir, ReservoirState},
     places::Places,
     view::{ViewConfig, view},
 };
+#[cfg(test)]
+use crate::task::Answer;
 use crate::{
     frame::{RgbdFrame, SensorModel, quality::QualityMeter},
     grpo::{GrpoConfig, GrpoMetrics, StepGuard, UpdateSkip, advantages, group_signal},
@@ -45,6 +47,9 @@ pub struct LearnConfig {
     pub tasks_per_step: BTreeMap<String, usize>,
     /// How often tasks whose answers were all equally right are drawn anew in a step.
     pub redraws: usize,
+    /// Part of a step's tasks that is drawn from those which the start handed on, so that
+    /// nothing is forgotten; 0: none.
+    pub rehearse: f64,
     /// The highest learning rate; it rises over the first tenth of the steps and then falls
     /// to nothing along a cosine.
     pub learning_rate: f64,
@@ -68,11 +73,15 @@ impl Default for LearnConfig {
             memory_per_kind: 12_000,
             tasks_per_step: by_kind([8; 3], [96, 128]),
             redraws: 0,
+            rehearse: 0.3,
             learning_rate: 4e-3,
             view: ViewConfig::default(),
         }
     }
 }
+
+/// Fewer tasks of a kind are rehearsed less.
+const ENOUGH_TO_REHEARSE: f64 = 400.0;
 
 /// Steps over which the rate rises in a run without end.
 const ENDLESS_WARM_UP: f64 = 100.0;
@@ -176,12 +185,26 @@ pub struct Trainer<P: Policy> {
     grpo: GrpoConfig,
     run_seed: u64,
     memory: Reservoir<P::Observation>,
+    rehearsal: BTreeMap<TaskKind, Vec<Memory<P::Observation>>>,
     meter: QualityMeter,
     places: Places,
     counts: Counts,
     guard: StepGuard,
     steps: u64,
     tokens: u64,
+    rollout_time: Duration,
+    update_time: Duration,
+}
+
+/// Everything of a trainer but its policy and its tasks, for a checkpoint.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TrainerState {
+    steps: u64,
+    tokens: u64,
+    counts: Counts,
+    guard: StepGuard,
+    memory: ReservoirState,
+    places: Places,
     rollout_time: Duration,
     update_time: Duration,
 }
@@ -198,6 +221,7 @@ impl<P: Policy + Sync> Trainer<P> {
     ) -> Self {
         Trainer {
             memory: Reservoir::new(config.memory_per_kind, run_seed),
+            rehearsal: BTreeMap::new(),
             meter: QualityMeter::default(),
             places: Places::default(),
             policy,
@@ -260,7 +284,8 @@ impl<P: Policy + Sync> Trainer<P> {
                     Ok(view) => {
                         let viewed = started.elapsed();
                         let (memories, mut counts) =
-                            maker.make(&self.policy, &view, place, |kind| per_view(kind, number))?;
+                            maker
+                                .make(&self.policy, &view, place, |kind| per_view(kind, number))?;
                         counts.build_tasks += viewed;
                         Ok((memories, counts))
                     }
@@ -296,7 +321,7 @@ impl<P: Policy + Sync> Trainer<P> {
         let step_seed = seed::mix(seed::mix(self.run_seed, 0x57e9), number);
         let (teaching, asked) = rollouts(
             &self.policy,
-            &self.memory,
+            Drawn { memory: &self.memory, rehearsal: &self.rehearsal },
             &self.config,
             &self.grpo,
             step_seed,
@@ -377,6 +402,52 @@ impl<P: Policy + Sync> Trainer<P> {
         &mut self.policy
     }
 
+    /// Puts another answer in the place of the right one of everything remembered.
+    #[cfg(test)]
+    pub(super) fn poison(&mut self, answer: impl Fn(&Memory<P::Observation>) -> Answer) {
+        let state = self.memory.state();
+        let tasks: Vec<_> = std::mem::replace(&mut self.memory, Reservoir::new(1, 0))
+            .into_all()
+            .map(|task| Memory { answer: answer(&task), ..task })
+            .collect();
+        self.memory = Reservoir::restore(self.config.memory_per_kind, state, tasks);
+    }
+
+    /// Tasks to be rehearsed: see [`LearnConfig::rehearse`].
+    pub fn set_rehearsal(&mut self, tasks: Vec<Memory<P::Observation>>) {
+        self.rehearsal.clear();
+        for task in tasks {
+            self.rehearsal.entry(task.kind.clone()).or_default().push(task);
+        }
+    }
+
+    /// The tasks that are rehearsed.
+    pub fn rehearsal(&self) -> impl Iterator<Item = &Memory<P::Observation>> {
+        self.rehearsal.values().flatten()
+    }
+
+    /// What a checkpoint needs beside the policy and the remembered tasks.
+    pub fn state(&self) -> TrainerState {
+        TrainerState {
+            steps: self.steps,
+            tokens: self.tokens,
+            counts: self.counts.clone(),
+            guard: self.guard.clone(),
+            memory: self.memory.state(),
+            places: self.places.clone(),
+            rollout_time: self.rollout_time,
+            update_time: self.update_time,
+        }
+    }
+
+    /// Goes on where another trainer was, with its remembered tasks in their order.
+    pub fn restore(&mut self, state: TrainerState, tasks: Vec<Memory<P::Observation>>) {
+        self.memory = Reservoir::restore(self.config.memory_per_kind, state.memory, tasks);
+        (self.steps, self.tokens) = (state.steps, state.tokens);
+        (self.counts, self.guard, self.places) = (state.counts, state.guard, state.places);
+        (self.rollout_time, self.update_time) = (state.rollout_time, state.update_time);
+    }
+
     /// Steps made so far, skipped ones included.
     pub fn steps(&self) -> u64 {
         self.steps
@@ -433,6 +504,12 @@ struct Teaching<'m, O> {
     advantages: Vec<f64>,
 }
 
+/// Where a step's tasks come from.
+struct Drawn<'m, O> {
+    memory: &'m Reservoir<O>,
+    rehearsal: &'m BTreeMap<TaskKind, Vec<Memory<O>>>,
+}
+
 /// Groups that teach something, and the number of answers of all groups.
 type Rollouts<'m, O> = (Vec<Teaching<'m, O>>, u64);
 
@@ -440,7 +517,7 @@ type Rollouts<'m, O> = (Vec<Teaching<'m, O>>, u64);
 /// answers differ in reward. Also gives the number of answers.
 fn rollouts<'m, P: Policy>(
     policy: &P,
-    memory: &'m Reservoir<P::Observation>,
+    from: Drawn<'m, P::Observation>,
     config: &LearnConfig,
     grpo: &GrpoConfig,
     step_seed: u64,
@@ -450,13 +527,20 @@ fn rollouts<'m, P: Policy>(
     let mut teaching = Vec::new();
     let mut rewards = Vec::new();
     let mut wanted: BTreeMap<&TaskKind, usize> =
-        memory.kinds().map(|kind| (kind, per_step(config, kind))).collect();
+        from.memory.kinds().map(|kind| (kind, per_step(config, kind))).collect();
     let mut accuracy: BTreeMap<&TaskKind, (f64, f64)> = BTreeMap::new();
     for round in 0..=config.redraws {
         let mut drawn = Vec::new();
         for (kind, wanted) in &wanted {
-            let kept = memory.of(kind);
-            drawn.extend((0..*wanted).map(|_| &kept[rng.random_range(0..kept.len())]));
+            let kept = from.memory.of(kind);
+            let old = from.rehearsal.get(*kind).map_or(&[][..], Vec::as_slice);
+            // A handful of tasks would only be learnt by heart.
+            let known = (old.len() as f64 / ENOUGH_TO_REHEARSE).min(1.0);
+            let part = if known < 0.25 { 0.0 } else { known * config.rehearse.clamp(0.0, 1.0) };
+            let rehearsed = (*wanted as f64 * part).round() as usize;
+            for (tasks, count) in [(old, rehearsed), (kept, wanted.saturating_sub(rehearsed))] {
+                drawn.extend((0..count).map(|_| &tasks[rng.random_range(0..tasks.len())]));
+            }
         }
         if drawn.is_empty() {
             break;

@@ -8,14 +8,20 @@ use std::{
 use burn::tensor::Device;
 use clap::Args;
 
-use super::{CliError, Context, Outcome, SourceArgs, policy_arg, run_watch::RunWatch};
+use super::{
+    CliError, Context, Outcome, SourceArgs,
+    machine::{Pace, memory_bytes},
+    policy_arg,
+    run_watch::RunWatch,
+};
 use crate::{
-    adapt::replay::{Frames, Job, ReplayError, RunConfig, Summary, replay},
+    adapt::{
+        checkpoint::{CheckpointConfig, Checkpoints, FileSystem},
+        replay::{Begin, Frames, Interrupted, Job, ReplayError, RunConfig, Summary, replay},
+    },
     config::read_toml,
-    frame::RgbdFrame,
-    policy::compact::CompactPolicy,
     report::table,
-    source::{self, FrameSource, SourceError, SourceOptions, SourceReport, room::{RoomsSource, RoomsSpec}},
+    source::{self, FrameSource, SourceError, SourceOptions, SourceReport},
     tally::Tally,
 };
 
@@ -68,6 +74,11 @@ pub struct AdaptArgs {
     #[arg(long, value_name = "builtin|none|RUN", default_value = "builtin")]
     pub policy: String,
 
+    /// Go on with an interrupted run where its last checkpoint is; its source and settings
+    /// are known
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["out", "config", "seed", "held_out", "policy"])]
+    pub resume: Option<PathBuf>,
+
     /// What computes
     #[arg(long, value_name = "DEVICE", default_value = "cpu", value_parser = ["cpu"])]
     pub device: String,
@@ -93,38 +104,60 @@ fn part(text: &str) -> Result<f64, String> {
 /// # Errors
 /// [`CliError`] with what went wrong.
 pub fn run(args: AdaptArgs, context: &Context) -> Result<Outcome, CliError> {
-    let mut config = config(&args)?;
-    let start = start(&args.policy, &mut config)?;
-    let out = match &args.out {
-        Some(out) => out.clone(),
-        None => free_folder(&args.source),
+    let resumed = args.resume.as_deref().map(interrupted).transpose()?;
+    let (config, begin, source) = match resumed {
+        Some(run) => {
+            let (mut config, source) = (run.config().clone(), run.source().to_owned());
+            config.learn.steps = args.steps.unwrap_or(config.learn.steps);
+            (config, Begin::Resume(Box::new(run)), source)
+        }
+        None => {
+            let mut config = config(&args)?;
+            let begin = begin(&args.policy, &mut config)?;
+            (config, begin, args.source.clone())
+        }
     };
-    make_folder(&out)?;
+    let out = match (&args.resume, &args.out) {
+        (Some(run), _) => run.clone(),
+        (None, Some(out)) => out.clone(),
+        (None, None) => free_folder(&source),
+    };
+    let from_step = match &begin {
+        Begin::Resume(run) => run.steps(),
+        _ => {
+            make_folder(&out)?;
+            0
+        }
+    };
     let toml = toml::to_string(&config).map_err(|e| CliError::Other(Box::new(e)))?;
     write(&out.join("config.toml"), toml.as_bytes())?;
-    let metrics = create(&out.join("metrics.jsonl"))?;
-    let checks = create(&out.join("checks.jsonl"))?;
+    let metrics = append(&out.join("metrics.jsonl"), from_step)?;
+    let checks = append(&out.join("checks.jsonl"), from_step + 1)?;
 
     let options = args.source_args.options();
     let mut watch = RunWatch::writing(context, metrics, Some(checks));
-    let mut report = Reading::default();
-    let budget = args.max_seconds.map(seconds).transpose()?;
-    let extent = source::extent(&args.source);
-    let factory = if start.is_some() { factory_frames(&config)? } else { Vec::new() };
+    watch.pace = Some(Pace::start(&config.budget)?);
+    let report = Reading::default();
+    let checkpoints =
+        Checkpoints::new(out.join("checkpoints"), FileSystem, config.checkpoint.clone());
     let job = Job {
-        source: &args.source,
+        source: &source,
         config: &config,
-        start,
-        factory,
-        extent,
-        budget,
+        begin,
+        checkpoints: Some(&checkpoints),
+        extent: source::extent(&source),
+        budget: args.max_seconds.map(seconds).transpose()?,
         device: Device::flex(),
     };
-    let replayed = replay(job, || report.open(&args.source, &options), &mut watch);
+    let replayed = replay(job, || report.open(&source, &options), &mut watch);
     watch.finish();
     let (learner, mut summary) = replayed.map_err(from_replay)?;
-    summary.peak_rss_bytes = peak_rss_bytes();
-    learner.policy().save(&out.join("policy")).map_err(|e| CliError::Other(Box::new(e)))?;
+    summary.peak_rss_bytes = memory_bytes("VmHWM:").unwrap_or(0);
+    policy_arg::save(&out.join("policy"), &learner.policy(), &learner.heritage())?;
+    if !context.stopped() {
+        // It came to its end: there is nothing to resume.
+        let _ = std::fs::remove_dir_all(out.join("checkpoints"));
+    }
     let report = report.latest();
     let written = Written { summary: &summary, unpaired: &report.unpaired, lost: &report.lost };
     let json =
@@ -162,32 +195,46 @@ fn config(args: &AdaptArgs) -> Result<RunConfig, CliError> {
     Ok(config)
 }
 
-/// The policy to start from, none for random weights. Its sizes and its encoder take the
-/// place of the configured ones.
-fn start(name: &str, config: &mut RunConfig) -> Result<Option<CompactPolicy>, CliError> {
+/// Where learning starts. A policy's sizes and its encoder take the place of the configured
+/// ones.
+fn begin(name: &str, config: &mut RunConfig) -> Result<Begin, CliError> {
     if name == "none" {
-        return Ok(None);
+        return Ok(Begin::Random);
     }
     let (mut policy, _) = policy_arg::load(name)?;
     policy.learn_with(&config.policy);
     config.policy = policy.config().clone();
-    Ok(Some(policy))
+    Ok(Begin::From(Box::new(policy), policy_arg::heritage(name)?))
 }
 
-/// Frames of rooms that no policy is trained on: seeds from 900,001.
-fn factory_frames(config: &RunConfig) -> Result<Vec<RgbdFrame>, CliError> {
-    const FIRST: u64 = 900_001;
-    let rooms = config.promote.factory_rooms.min(1000);
-    if rooms == 0 {
-        return Ok(Vec::new());
+/// The last whole checkpoint of a run.
+fn interrupted(run: &Path) -> Result<Interrupted, CliError> {
+    let config = CheckpointConfig::default();
+    let checkpoints = Checkpoints::new(run.join("checkpoints"), FileSystem, config);
+    let loaded = checkpoints.load().map_err(|e| {
+        let hint = "a run that came to its end, or never wrote a checkpoint, has none";
+        CliError::Nothing(format!("cannot resume: {e} ({hint})"))
+    })?;
+    for skipped in &loaded.skipped {
+        tracing::warn!("checkpoint {} was skipped: {}", skipped.name, skipped.why);
     }
-    let spec = RoomsSpec { seeds: FIRST..=FIRST + rooms - 1, frames: 2 };
-    let mut source = RoomsSource::new(spec);
-    let mut frames = Vec::new();
-    while let Some(frame) = source.next_frame()? {
-        frames.push(frame);
-    }
-    Ok(frames)
+    let run = Interrupted::from_files(&loaded.files, Device::flex())
+        .map_err(|e| CliError::Nothing(format!("checkpoint {}: {e}", loaded.number)))?;
+    tracing::info!("going on from checkpoint {} at step {}", loaded.number, run.steps());
+    Ok(run)
+}
+
+/// Opens a file of JSON lines to go on with it: lines of steps from `from_step` on are made
+/// anew.
+fn append(path: &Path, from_step: u64) -> Result<std::fs::File, CliError> {
+    let before = std::fs::read_to_string(path).unwrap_or_default();
+    let step =
+        |line: &str| serde_json::from_str::<serde_json::Value>(line).ok()?.get("step")?.as_u64();
+    let kept = before.lines().filter(|line| step(line).is_some_and(|step| step < from_step));
+    let kept: String = kept.flat_map(|line| [line, "\n"]).collect();
+    let mut file = create(path)?;
+    std::io::Write::write_all(&mut file, kept.as_bytes()).map_err(|e| io(path, e))?;
+    Ok(file)
 }
 
 fn seconds(seconds: f64) -> Result<Duration, CliError> {
@@ -217,7 +264,7 @@ impl Reading {
     /// # Errors
     /// As [`source::open()`].
     pub fn open(
-        &mut self,
+        &self,
         spec: &str,
         options: &SourceOptions,
     ) -> Result<Frames<'static, SourceError>, SourceError> {
@@ -287,15 +334,4 @@ pub(super) fn create(path: &Path) -> Result<std::fs::File, CliError> {
 
 fn io(path: &Path, error: std::io::Error) -> CliError {
     CliError::Nothing(format!("cannot write {}: {error}", path.display()))
-}
-
-/// The most memory this process has held, from `/proc`; 0 where there is none.
-pub fn peak_rss_bytes() -> u64 {
-    std::fs::read_to_string("/proc/self/status")
-        .ok()
-        .and_then(|status| {
-            let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?.trim();
-            line.strip_suffix("kB")?.trim().parse::<u64>().ok()
-        })
-        .map_or(0, |kib| kib * 1024)
 }

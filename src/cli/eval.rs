@@ -81,7 +81,7 @@ pub fn run(args: EvalArgs, context: &Context) -> Result<Outcome, CliError> {
 
     let options = args.source_args.options();
     let mut watch = RunWatch::new(context);
-    let mut reading = Reading::default();
+    let reading = Reading::default();
     let extent = match source::extent(&args.source) {
         Some(extent) => extent,
         None => measure(reading.open(&args.source, &options)?, &mut watch).map_err(from_replay)?,
@@ -90,8 +90,8 @@ pub fn run(args: EvalArgs, context: &Context) -> Result<Outcome, CliError> {
     let tested = held_out_tasks(&config, policy, frames, extent, &mut watch);
     watch.finish();
     let Tested { policy, tasks, frames, counts } = tested.map_err(from_replay)?;
-    let mut scores =
-        score::evaluate(&*policy, &tasks, |o| o.question.clone()).map_err(|e| other(Box::new(e)))?;
+    let mut scores = score::evaluate(&*policy, &tasks, |o| o.question.clone())
+        .map_err(|e| other(Box::new(e)))?;
     // The blind policies learn on the earlier half of the tasks and are tested on the later.
     let mut by_time: Vec<_> = tasks.iter().collect();
     by_time.sort_by_key(|task| task.stamp_ns);

@@ -30,8 +30,9 @@ use crate::{
 pub mod adapt;
 pub mod eval;
 pub mod inspect;
-pub mod pretrain;
+mod machine;
 pub mod policy_arg;
+pub mod pretrain;
 mod run_watch;
 pub mod source_args;
 pub mod tasks;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     CliError, Context, Outcome, SourceArgs,
     adapt::{Reading, create, from_replay, make_folder, outcome, write},
+    policy_arg,
     run_watch::RunWatch,
 };
 use crate::{
@@ -68,13 +69,15 @@ pub struct PretrainArgs {
 pub struct PretrainConfig {
     /// What to learn from, in this order.
     pub sources: Vec<Listed>,
+    /// What the policy and those that grow from it are tested on and never learn from.
+    pub factory: Vec<Listed>,
     /// As for `adapt`; `split` is not used.
     pub run: RunConfig,
 }
 
 impl OptionalKeys for PretrainConfig {
     const OPTIONAL_KEYS: &'static [&'static str] =
-        &["sources.*", "run.learn.tasks_per_view.*", "run.learn.tasks_per_step.*"];
+        &["sources.*", "factory.*", "run.learn.tasks_per_view.*", "run.learn.tasks_per_step.*"];
 }
 
 /// One source with what must be said about it.
@@ -91,6 +94,16 @@ pub struct Listed {
     /// `[fx, fy, cx, cy]` in pixels.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub intrinsics: Option<[f64; 4]>,
+}
+
+impl Listed {
+    fn options(&self) -> SourceOptions {
+        SourceOptions {
+            depth_scale: self.depth_scale,
+            intrinsics: self.intrinsics,
+            ..SourceOptions::default()
+        }
+    }
 }
 
 /// Runs the subcommand.
@@ -124,24 +137,20 @@ pub fn run(args: PretrainArgs, context: &Context) -> Result<Outcome, CliError> {
     let metrics = create(&args.out.join("metrics.jsonl"))?;
 
     let mut watch = RunWatch::writing(context, metrics, None);
-    let mut reading = Reading::default();
+    let reading = Reading::default();
     let given = args.source_args.options();
-    let lessons = config.sources.iter().enumerate().map(|(i, listed)| {
-        let options = match i < of_config {
-            true => SourceOptions {
-                depth_scale: listed.depth_scale,
-                intrinsics: listed.intrinsics,
-                ..SourceOptions::default()
-            },
-            false => given.clone(),
-        };
+    let lesson = |(listed, options): (&Listed, SourceOptions)| {
         let frames = reading.open(&listed.source, &options)?;
         Ok(Lesson { name: short(&listed.source), frames, views: listed.views })
-    });
-    let taught = pretrain(lessons, &config.run, Device::flex(), &mut watch);
+    };
+    let of_config = config.sources.iter().take(of_config).map(|l| (l, l.options()));
+    let of_user = config.sources.iter().skip(of_config.len()).map(|l| (l, given.clone()));
+    let lessons = of_config.chain(of_user).map(lesson);
+    let tests = config.factory.iter().map(|l| lesson((l, l.options())));
+    let taught = pretrain(lessons, tests, &config.run, Device::flex(), &mut watch);
     watch.finish();
-    let (policy, taught) = taught.map_err(from_replay)?;
-    policy.save(&args.out.join("policy")).map_err(|e| CliError::Other(Box::new(e)))?;
+    let (policy, heritage, taught) = taught.map_err(from_replay)?;
+    policy_arg::save(&args.out.join("policy"), &policy, &heritage)?;
     let json = serde_json::to_string_pretty(&taught).map_err(|e| CliError::Other(Box::new(e)))?;
     write(&args.out.join("summary.json"), (json + "\n").as_bytes())?;
     // Settings that `eval` and `adapt` find beside the policy.

@@ -5,7 +5,7 @@ use std::{
     io::{BufWriter, Write},
 };
 
-use super::Context;
+use super::{Context, machine::Pace};
 use crate::{
     adapt::{learner::Check, replay::Watch, trainer::Step},
     report::progress::Progress,
@@ -17,6 +17,8 @@ pub struct RunWatch<'a> {
     progress: Option<Progress>,
     metrics: Option<BufWriter<File>>,
     checks: Option<BufWriter<File>>,
+    /// Keeps the run within its budget.
+    pub pace: Option<Pace>,
     /// The first reason why metrics could not be written.
     pub metrics_error: Option<std::io::Error>,
 }
@@ -24,7 +26,14 @@ pub struct RunWatch<'a> {
 impl<'a> RunWatch<'a> {
     /// Shows progress and writes nothing.
     pub fn new(context: &'a Context) -> Self {
-        RunWatch { context, progress: None, metrics: None, checks: None, metrics_error: None }
+        RunWatch {
+            context,
+            progress: None,
+            metrics: None,
+            checks: None,
+            pace: None,
+            metrics_error: None,
+        }
     }
 
     /// Writes a line for each update into `metrics` and for each tested candidate into
@@ -98,6 +107,12 @@ impl Watch for RunWatch<'_> {
         let written = serde_json::to_writer(&mut *file, check).map_err(std::io::Error::from);
         if let Err(error) = written.and_then(|()| file.write_all(b"\n")) {
             self.metrics_error.get_or_insert(error);
+        }
+    }
+
+    fn rest(&mut self) {
+        if let Some(pace) = &mut self.pace {
+            pace.rest(self.context);
         }
     }
 

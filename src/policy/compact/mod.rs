@@ -21,6 +21,7 @@ pub mod geometry;
 pub mod head;
 mod learn;
 pub mod observe;
+mod resume;
 mod start;
 pub mod weights;
 
@@ -150,7 +151,7 @@ impl CompactPolicy {
         };
         let device = device.autodiff();
         device.seed(seed);
-        let head = Head::new(&shape, &device);
+        let head = resume::numbered(Head::new(&shape, &device));
         let optimizer = new_optimizer(&config);
         Ok(CompactPolicy {
             config,

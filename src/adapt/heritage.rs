@@ -1,0 +1,84 @@
+//! What a policy hands on beside its weights: some of the tasks that it learnt from, to be
+//! rehearsed, and some that it never learnt from, to be tested on. With them, a policy that
+//! adapts to a new place neither forgets an old one nor is promoted if it does.
+
+use super::{
+    learner::evenly,
+    memory::Memory,
+    store::{self, StoreError},
+};
+use crate::policy::compact::observe::Observation;
+
+/// Tasks that go with a policy.
+#[derive(Clone, Debug, Default)]
+pub struct Heritage {
+    /// Learnt from, to be rehearsed.
+    pub rehearsal: Vec<Memory<Observation>>,
+    /// Never learnt from: the factory set.
+    pub factory: Vec<Memory<Observation>>,
+}
+
+/// How many tasks are handed on: of kinds that keep points, of kinds that keep patches
+/// (which are twenty times as large).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// Of depth and position.
+    pub points: usize,
+    /// Of the other kinds.
+    pub patches: usize,
+}
+
+/// Handed on to be rehearsed, from each generation.
+pub const REHEARSAL: Share = Share { points: 1200, patches: 16 };
+/// Handed on to be tested on, from each generation.
+pub const FACTORY: Share = Share { points: 100, patches: 24 };
+
+const NAMES: [&str; 2] = ["rehearsal.tasks", "factory.tasks"];
+
+impl Heritage {
+    /// The heritage that ships with the crate, for the policy that ships.
+    ///
+    /// # Errors
+    /// The shipped files are tested.
+    pub fn builtin() -> Result<Self, StoreError> {
+        Ok(Heritage {
+            rehearsal: store::from_bytes(include_bytes!("../../assets/builtin/rehearsal.tasks"))?,
+            factory: store::from_bytes(include_bytes!("../../assets/builtin/factory.tasks"))?,
+        })
+    }
+
+    /// The two parts as files: name and bytes.
+    ///
+    /// # Errors
+    /// When a task cannot be encoded.
+    pub fn files(&self) -> Result<[(&'static str, Vec<u8>); 2], StoreError> {
+        let [rehearsal, factory] = NAMES;
+        Ok([
+            (rehearsal, store::to_bytes(&self.rehearsal)?),
+            (factory, store::to_bytes(&self.factory)?),
+        ])
+    }
+
+    /// The heritage of which `read` gives the files by name; a file that is not there (`None`)
+    /// is an empty part.
+    ///
+    /// # Errors
+    /// When a file is damaged.
+    pub fn from_files(read: impl Fn(&str) -> Option<Vec<u8>>) -> Result<Self, StoreError> {
+        let part = |name| read(name).map_or(Ok(Vec::new()), |bytes| store::from_bytes(&bytes));
+        let [rehearsal, factory] = NAMES;
+        Ok(Heritage { rehearsal: part(rehearsal)?, factory: part(factory)? })
+    }
+}
+
+/// A share of the given tasks, evenly over their order.
+pub fn sample<'a>(
+    tasks: impl IntoIterator<Item = &'a Memory<Observation>>,
+    share: Share,
+) -> Vec<Memory<Observation>> {
+    let (points, patches): (Vec<_>, Vec<_>) =
+        tasks.into_iter().cloned().partition(|task| task.kind.needs_depth());
+    let mut kept = evenly(points, share.points);
+    kept.extend(evenly(patches, share.patches));
+    kept
+}
