@@ -14,6 +14,7 @@ use burn::{
 
 use serde::{Deserialize, Serialize};
 
+mod answers;
 pub mod batch;
 pub mod encoder;
 mod files;
@@ -21,6 +22,9 @@ pub mod geometry;
 pub mod head;
 mod learn;
 pub mod observe;
+pub mod onnx;
+pub mod served;
+pub mod serving;
 pub mod weights;
 
 use batch::{Noise, Shape};
