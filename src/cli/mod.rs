@@ -29,8 +29,10 @@ use crate::{
 
 pub mod adapt;
 pub mod eval;
+pub mod export;
 pub mod inspect;
 mod run_watch;
+mod saved;
 pub mod source_args;
 pub mod tasks;
 
@@ -71,6 +73,7 @@ enum Command {
     Tasks(tasks::TasksArgs),
     Adapt(adapt::AdaptArgs),
     Eval(eval::EvalArgs),
+    Export(export::ExportArgs),
 }
 
 /// How a subcommand ended, when it did not fail.
@@ -174,6 +177,7 @@ pub fn main() -> ExitCode {
         Command::Tasks(args) => tasks::run(args, &context),
         Command::Adapt(args) => adapt::run(args, &context),
         Command::Eval(args) => eval::run(args, &context),
+        Command::Export(args) => export::run(args, &context),
     };
     match result {
         Ok(outcome) => ExitCode::from(outcome.code()),
