@@ -256,3 +256,108 @@ pub fn export(policy: &CompactPolicy) -> Result<OnnxFile, OnnxError> {
     };
     Ok(OnnxFile { bytes: model.encode_to_vec(), inputs, outputs, description })
 }
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+    use tract_onnx::pb::{NodeProto, OperatorSetIdProto};
+
+    use super::*;
+    use crate::policy::compact::{
+        CompactConfig,
+        encoder::{Encoder, EncoderConfig},
+        served::Served,
+    };
+
+    /// An encoder of two nodes: the picture averaged over 4x4 pixels, and its positive part.
+    fn encoder(opset: i64, input: &ValueInfoProto, inner: &str, output: &str) -> Vec<u8> {
+        let node = |op: &str, from: &str, to: &str| NodeProto {
+            name: "head/node/0".to_owned(),
+            op_type: op.to_owned(),
+            input: vec![from.to_owned()],
+            output: vec![to.to_owned()],
+            ..Default::default()
+        };
+        let mut pool = node("AveragePool", &input.name, inner);
+        pool.attribute = vec![
+            graph::ints_attribute("kernel_shape", &[4, 4]),
+            graph::ints_attribute("strides", &[4, 4]),
+        ];
+        let graph = GraphProto {
+            node: vec![pool, node("Relu", inner, output)],
+            input: vec![input.clone()],
+            output: vec![ValueInfoProto { r#type: None, ..graph::value(output, &[]) }],
+            ..Default::default()
+        };
+        let model = ModelProto {
+            ir_version: 3,
+            opset_import: vec![OperatorSetIdProto { domain: String::new(), version: opset }],
+            graph: Some(graph),
+            ..Default::default()
+        };
+        model.encode_to_vec()
+    }
+
+    fn policy(onnx: Vec<u8>, output: &str) -> CompactPolicy {
+        let name = || vec![output.to_owned()];
+        let encoder = EncoderConfig {
+            mean: [120.0, 110.0, 100.0],
+            std: [50.0, 60.0, 70.0],
+            border_outputs: name(),
+            point_outputs: name(),
+            context_output: output.to_owned(),
+            ..EncoderConfig::default()
+        };
+        let config = CompactConfig { encoder: encoder.clone(), ..CompactConfig::default() };
+        let encoder = Encoder::from_onnx(&encoder, "test".to_owned(), onnx.into()).unwrap();
+        CompactPolicy::with_encoder(config, encoder.into(), 1, Device::flex()).unwrap()
+    }
+
+    fn free(name: &str, dims: [&str; 4]) -> ValueInfoProto {
+        graph::value(name, &dims.map(Dim::free))
+    }
+
+    #[test]
+    fn an_encoder_that_uses_the_heads_names_is_renamed_and_sees_the_same() {
+        let input = free("picture", ["points", "c", "pairs", "pairs"]);
+        for opset in [9, 13, 18] {
+            let policy = policy(encoder(opset, &input, "farness", "feat"), "feat");
+            let file = export(&policy).unwrap();
+            assert_eq!(file.description.opset, opset);
+            assert_eq!(file.inputs[0].to_string(), "picture [pictures, 3, height, height]");
+            let served = Served::from_onnx(&file.bytes).unwrap();
+            let picture = image::RgbImage::from_fn(112, 112, |x, y| {
+                image::Rgb([x as u8, (2 * y) as u8, (x * y) as u8])
+            });
+            let maps = [policy.encoder(), served.encoder()].map(|e| e.encode(&picture).unwrap().0);
+            assert_eq!(maps[0], maps[1]);
+        }
+    }
+
+    #[test]
+    fn what_an_encoder_fixes_stays_fixed() {
+        let dims = [Dim::Fixed(1), Dim::Fixed(3), Dim::free("h"), Dim::free("w")];
+        let input = graph::value("x", &dims);
+        let file = export(&policy(encoder(13, &input, "inner", "feat"), "feat")).unwrap();
+        assert_eq!(file.inputs[0].to_string(), "picture [1, 3, height, width]");
+    }
+
+    #[test]
+    fn an_encoder_that_cannot_be_exported_is_refused_with_the_reason() {
+        let input = free("x", ["n", "c", "h", "w"]);
+        let refused = |onnx, output| export(&policy(onnx, output)).unwrap_err().to_string();
+        let clash = refused(encoder(13, &input, "inner", "farness"), "farness");
+        assert!(clash.contains("\"farness\" is named like a part of the head"), "{clash}");
+        let old = refused(encoder(8, &input, "inner", "feat"), "feat");
+        assert!(old.contains("opset 8") && old.contains("9 or newer"), "{old}");
+    }
+
+    #[test]
+    fn where_the_encoder_lay_is_not_told() {
+        let path = "/home/somebody/encoder.onnx";
+        let config = EncoderConfig { path: path.into(), ..EncoderConfig::default() };
+        let policy = CompactPolicy::builtin(Device::flex()).unwrap();
+        let entries = Description::new(&config, &policy.shape).entries().unwrap();
+        assert!(entries.iter().all(|entry| !entry.value.contains("somebody")), "{entries:?}");
+    }
+}
