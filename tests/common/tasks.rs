@@ -16,13 +16,14 @@ pub fn frames(spec: &str, count: usize, step: usize) -> Vec<RgbdFrame> {
 /// `per_kind` tasks of each kind, from all frames alike; those of one frame together.
 pub fn tasks(frames: &[RgbdFrame], per_kind: u64) -> Vec<(&RgbdFrame, Vec<Task>)> {
     let set = TaskSet::new(Preset::Balanced);
+    let prepared: Vec<_> =
+        frames.iter().map(|frame| PreparedFrame::new(frame, SensorModel::default())).collect();
     let mut made: Vec<(&RgbdFrame, Vec<Task>)> = frames.iter().map(|f| (f, Vec::new())).collect();
     for kind in set.kinds() {
         let mut left = per_kind;
         'numbers: for number in 0..200 {
-            for (frame, tasks) in &mut made {
-                let prepared = PreparedFrame::new(frame, SensorModel::default());
-                if let Ok(task) = set.make(&prepared, &kind, 5, number) {
+            for ((_, tasks), prepared) in made.iter_mut().zip(&prepared) {
+                if let Ok(task) = set.make(prepared, &kind, 5, number) {
                     tasks.push(task);
                     left -= 1;
                     if left == 0 {

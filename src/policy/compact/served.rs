@@ -48,7 +48,7 @@ pub enum ServeError {
         /// What tract says.
         why: String,
     },
-    /// The head does not fit the encoder.
+    /// The head does not fit the encoder, or one of them is empty.
     #[error("the head takes {head} {what}, the encoder gives {encoder}")]
     Sizes {
         /// Which values.
@@ -211,7 +211,7 @@ impl Served {
             ("values of a context", sizes.context_channels, encoder.context_channels()),
             ("values at a point", sizes.point_channels, encoder.point_channels()),
         ] {
-            if head != encoder {
+            if head != encoder || head == 0 {
                 return Err(ServeError::Sizes { what, head, encoder });
             }
         }

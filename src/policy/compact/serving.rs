@@ -6,6 +6,24 @@ use super::served::Served;
 
 /// Holds the policy in service. Threads ask for it and keep what they get for as long as
 /// they need it; a swap changes what the next one gets, never an answer that is under way.
+///
+/// ```
+/// use std::sync::Arc;
+/// use burn::tensor::Device;
+/// use spatial_ssrl::{
+///     export::onnx::onnx,
+///     policy::compact::{CompactPolicy, served::Served, serving::Serving},
+/// };
+/// let policy = CompactPolicy::builtin(Device::flex())?;
+/// let serving = Serving::new(Arc::new(Served::from_policy(&policy)?));
+/// let answering = serving.current();
+/// // `policy` learns, and is promoted.
+/// let promoted = answering.successor(&onnx(&policy)?)?;
+/// let (version, replaced) = serving.swap(Arc::new(promoted));
+/// assert_eq!(version, 1);
+/// assert!(Arc::ptr_eq(&replaced, &answering));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Serving {
     /// How often it was swapped, and the policy.
     current: RwLock<(u64, Arc<Served>)>,
