@@ -15,7 +15,7 @@
 //! | [`policy`] | what answers a task and learns from rewards |
 //! | [`adapt`] | gate, replay memory, rollouts, updates, evaluation |
 //! | [`source`] | where frames come from: bags, folders, a rendered room |
-//! | [`export`] | tasks as data sets |
+//! | [`export`] | tasks as data sets, policies as ONNX |
 //! | [`report`] | contact sheets, tables, progress |
 //! | [`config`] | settings files that say what is wrong with them |
 //! | [`cli`] | one small file a subcommand |

@@ -42,7 +42,9 @@ fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     found
 }
 
-const SUBCOMMANDS: [&str; 4] = ["inspect", "tasks", "adapt", "eval"];
+const SUBCOMMANDS: [&str; 5] = ["inspect", "tasks", "adapt", "eval", "export"];
+/// Those that read a source.
+const READERS: [&str; 4] = ["inspect", "tasks", "adapt", "eval"];
 
 #[test]
 fn every_help_text_teaches_by_examples_on_stdout() {
@@ -63,7 +65,7 @@ fn every_help_text_teaches_by_examples_on_stdout() {
 
 #[test]
 fn sources_are_described_alike_by_every_subcommand() {
-    for subcommand in SUBCOMMANDS {
+    for subcommand in READERS {
         let help = text(&run(&[subcommand, "--help"]).stdout);
         for option in [
             "--color",
@@ -92,6 +94,7 @@ fn wrong_usage_is_code_2_and_says_what_would_be_right() {
         (vec!["adapt", "--held-out", "1.5"], "between 0 and 1"),
         (vec!["adapt", "--device", "abacus"], "cpu"),
         (vec!["eval", "room"], "--policy"),
+        (vec!["export", "builtin"], "--onnx"),
     ] {
         let output = run(&args);
         let stderr = text(&output.stderr);
@@ -282,4 +285,39 @@ fn ctrl_c_keeps_what_was_made() {
     let rows = fs::read_to_string(out.join("data/train.jsonl")).unwrap().lines().count();
     assert_eq!(summary["tasks"]["flip"], rows);
     assert_eq!(fs::read_dir(home.path()).unwrap().count(), 1, "no partial folder is left");
+}
+
+#[test]
+fn a_policy_is_exported_whole_and_alike_each_time() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("policy.onnx");
+    let args = ["export", "builtin", "--onnx", file.to_str().unwrap()];
+    let output = run(&args);
+    let told = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    for line in ["picture [pictures, 3, height, width]", "farness [points]", "opset    13"] {
+        assert!(told.contains(line), "{told}");
+    }
+    let first = fs::read(&file).unwrap();
+    fs::write(&file, "an older one").unwrap();
+    let again = run(&[&args[..], &["--json"]].concat());
+    let json: serde_json::Value = serde_json::from_slice(&again.stdout).unwrap();
+    assert!(fs::read(&file).unwrap() == first, "the same policy, the same bytes");
+    assert_eq!(json["bytes"], first.len());
+    assert_eq!(json["sha256"], spatial_ssrl::digest::hex(&first));
+    assert!(told.contains(json["weights_sha256"].as_str().unwrap()));
+    assert_eq!(fs::read_dir(home.path()).unwrap().count(), 1, "nothing else is left");
+}
+
+#[test]
+fn a_policy_that_is_not_there_or_a_file_that_cannot_be_written_is_code_1() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("policy.onnx");
+    let none = run(&["export", "/no/such/run", "--onnx", file.to_str().unwrap()]);
+    assert_eq!(none.status.code(), Some(1));
+    assert!(text(&none.stderr).contains("/no/such/run"), "{}", text(&none.stderr));
+    assert!(!file.exists());
+    let nowhere = run(&["export", "builtin", "--onnx", "/no/such/folder/policy.onnx"]);
+    assert_eq!(nowhere.status.code(), Some(1));
+    assert!(text(&nowhere.stderr).contains("/no/such/folder"), "{}", text(&nowhere.stderr));
 }

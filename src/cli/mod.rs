@@ -29,6 +29,7 @@ use crate::{
 
 pub mod adapt;
 pub mod eval;
+pub mod export;
 pub mod inspect;
 mod machine;
 pub mod policy_arg;
@@ -75,6 +76,7 @@ enum Command {
     Adapt(adapt::AdaptArgs),
     Eval(eval::EvalArgs),
     Pretrain(pretrain::PretrainArgs),
+    Export(export::ExportArgs),
 }
 
 /// How a subcommand ended, when it did not fail.
@@ -179,6 +181,7 @@ pub fn main() -> ExitCode {
         Command::Adapt(args) => adapt::run(args, &context),
         Command::Eval(args) => eval::run(args, &context),
         Command::Pretrain(args) => pretrain::run(args, &context),
+        Command::Export(args) => export::run(args, &context),
     };
     match result {
         Ok(outcome) => ExitCode::from(outcome.code()),

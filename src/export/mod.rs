@@ -1,7 +1,9 @@
-//! Tasks in, files out that other trainers read.
+//! Tasks in, files out that other trainers read; a policy in, a file out that other runtimes
+//! serve.
 
 pub mod dataset;
 mod jsonl;
+pub mod onnx;
 mod parquet;
 pub mod row;
 

@@ -151,7 +151,8 @@ fn farness(
     head.farness(tensor(values), keep).reshape([observations.len(), points])
 }
 
-fn consistent(observation: &Observation) -> Vec<f32> {
+/// [`Placement::consistent`] of a position question; nothing for any other.
+pub(super) fn consistent(observation: &Observation) -> Vec<f32> {
     match &observation.question {
         Question::RelativePosition { observer, target, facing, options, rule, intrinsics } => {
             Placement {

@@ -3,7 +3,7 @@
 //! One picture goes in, feature maps at several strides come out. The encoder that ships
 //! with the crate is EfficientNet-Lite0 cut after its stride-16 stage (see `assets/`).
 
-use std::{path::PathBuf, sync::Arc};
+use std::{borrow::Cow, path::PathBuf, sync::Arc};
 
 use image::RgbImage;
 use ndarray::{Array3, ArrayD, Axis, Ix3, Ix4};
@@ -60,6 +60,20 @@ impl Default for EncoderConfig {
             wide_size: [224, 64],
             border_places: 14,
         }
+    }
+}
+
+impl EncoderConfig {
+    /// Names of all outputs that are used, without repeats, in the order of [`Maps`].
+    pub fn outputs(&self) -> Vec<String> {
+        let mut outputs: Vec<String> = Vec::new();
+        let wanted = self.border_outputs.iter().chain(&self.point_outputs);
+        for output in wanted.chain([&self.context_output]) {
+            if !outputs.contains(output) {
+                outputs.push(output.clone());
+            }
+        }
+        outputs
     }
 }
 
@@ -125,6 +139,7 @@ pub struct Encoder {
     /// Names of the model's outputs that are asked for, without repeats.
     outputs: Vec<String>,
     plans: Vec<Plan>,
+    onnx: Cow<'static, [u8]>,
     digest: String,
     /// Channels of each output, learnt from the first encoded picture.
     channels: Vec<usize>,
@@ -143,22 +158,26 @@ impl Encoder {
     /// # Errors
     /// Any [`EncoderError`]; the message names the file, the size or the output.
     pub fn load(config: &EncoderConfig) -> Result<Self, EncoderError> {
-        validate(config)?;
-        let (name, bytes) = if config.path.as_os_str().is_empty() {
-            ("builtin".to_owned(), std::borrow::Cow::Borrowed(BUILTIN))
-        } else {
-            let bytes = std::fs::read(&config.path)
-                .map_err(|source| EncoderError::Io { path: config.path.clone(), source })?;
-            (config.path.display().to_string(), std::borrow::Cow::Owned(bytes))
-        };
-        let digest = crate::digest::hex(&bytes);
-        let mut outputs: Vec<String> = Vec::new();
-        let wanted = config.border_outputs.iter().chain(&config.point_outputs);
-        for output in wanted.chain([&config.context_output]) {
-            if !outputs.contains(output) {
-                outputs.push(output.clone());
-            }
+        if config.path.as_os_str().is_empty() {
+            return Self::from_onnx(config, "builtin".to_owned(), Cow::Borrowed(BUILTIN));
         }
+        let bytes = std::fs::read(&config.path)
+            .map_err(|source| EncoderError::Io { path: config.path.clone(), source })?;
+        Self::from_onnx(config, config.path.display().to_string(), Cow::Owned(bytes))
+    }
+
+    /// As [`Encoder::load`], from the bytes of an ONNX file; `name` is for messages.
+    ///
+    /// # Errors
+    /// As [`Encoder::load`].
+    pub fn from_onnx(
+        config: &EncoderConfig,
+        name: String,
+        bytes: Cow<'static, [u8]>,
+    ) -> Result<Self, EncoderError> {
+        validate(config)?;
+        let digest = crate::digest::hex(&bytes);
+        let outputs = config.outputs();
         let mut plans: Vec<Plan> = Vec::new();
         // Pictures of balanced inpainting tasks may lie on their side.
         let [width, height] = config.whole_size;
@@ -179,6 +198,7 @@ impl Encoder {
             name,
             outputs,
             plans,
+            onnx: bytes,
             digest,
             channels: Vec::new(),
         };
@@ -199,6 +219,11 @@ impl Encoder {
     /// SHA-256 of the ONNX file, in hexadecimal: weights of a head belong to one encoder.
     pub fn digest(&self) -> &str {
         &self.digest
+    }
+
+    /// The bytes of the ONNX file.
+    pub fn onnx(&self) -> &[u8] {
+        &self.onnx
     }
 
     /// Names of the outputs in the order of [`Maps`].

@@ -192,6 +192,10 @@ pub fn bin_centres() -> [f32; BINS] {
     core::array::from_fn(|bin| LARGEST * (2.0 * bin as f32 / (BINS - 1) as f32 - 1.0))
 }
 
+/// Added to the mass of every direction: an option that geometry rules out is never minus
+/// infinity.
+pub const LEAST_MASS: f32 = 1e-3;
+
 /// Half the width of "the same depth" under the pixel rule, in log depth ratio.
 const SAME_DEPTH: f32 = 0.12;
 

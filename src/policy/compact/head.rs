@@ -116,11 +116,11 @@ pub struct Head {
 
 /// Where these two start. They are learnt as what is added, which weight decay may draw to
 /// nothing without harm.
-const ORDER_SHARPNESS: f32 = 2.0;
-const FARNESS_SPREAD: f32 = -2.3;
+pub(super) const ORDER_SHARPNESS: f32 = 2.0;
+pub(super) const FARNESS_SPREAD: f32 = -2.3;
 
 /// What the patch scorer says, in order.
-const PATCH_SAYS: usize = 5;
+pub(super) const PATCH_SAYS: usize = 5;
 
 impl Head {
     /// A head with random weights. Seed the device first.
@@ -319,7 +319,6 @@ impl Head {
         let off = (ratio - centres) / spread;
         let weights = activation::softmax(-(off.clone() * off) * 0.5, 1);
         let mass = weights.reshape([batch, 1, bins]).matmul(consistent);
-        // A floor keeps an option that geometry rules out from ever being minus infinity.
-        (mass.reshape([batch, options]) + 1e-3).log()
+        (mass.reshape([batch, options]) + geometry::LEAST_MASS).log()
     }
 }

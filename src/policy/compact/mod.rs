@@ -14,6 +14,7 @@ use burn::{
 
 use serde::{Deserialize, Serialize};
 
+mod answers;
 pub mod batch;
 pub mod encoder;
 mod files;
@@ -21,7 +22,10 @@ pub mod geometry;
 pub mod head;
 mod learn;
 pub mod observe;
+pub mod onnx;
 mod resume;
+pub mod served;
+pub mod serving;
 mod start;
 pub mod weights;
 

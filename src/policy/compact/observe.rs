@@ -192,6 +192,16 @@ impl<'a> Observer<'a> {
         })
     }
 
+    /// What is known about points of the frame, `[points, channels]`: what
+    /// [`super::served::Served::farness`] takes.
+    ///
+    /// # Errors
+    /// [`ObserveError`] when the encoder fails.
+    pub fn points(&mut self, points: &[Pixel]) -> Result<Vec<Vec<f16>>, ObserveError> {
+        let maps = self.whole(&Piece::Whole)?;
+        Ok(points.iter().map(|&point| self.point(&maps, point)).collect())
+    }
+
     /// Encodes a piece at the size that suits its shape.
     fn encode(&mut self, piece: &Piece, [width, height]: Size) -> Result<Maps, ObserveError> {
         let picture: RgbImage = piece.render(self.frame, width, height, &mut self.scratch)?;
