@@ -24,7 +24,7 @@ const PARTIAL: &str = ".partial";
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct CheckpointConfig {
-    /// Seconds between two checkpoints; 0: none are written.
+    /// Seconds between two checkpoints; 0: only when the run is stopped.
     pub every_s: f64,
     /// The latest that are kept, beside the best.
     pub keep: usize,
@@ -34,7 +34,7 @@ pub struct CheckpointConfig {
 
 impl Default for CheckpointConfig {
     fn default() -> Self {
-        CheckpointConfig { every_s: 30.0, keep: 2, disk_floor_bytes: 256 << 20 }
+        CheckpointConfig { every_s: 60.0, keep: 2, disk_floor_bytes: 256 << 20 }
     }
 }
 

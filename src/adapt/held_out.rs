@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    memory::{Memory, Reservoir},
+    memory::{Capacity, Memory, Reservoir},
     promote::Set,
 };
 use crate::task::TaskKind;
@@ -95,7 +95,7 @@ impl<O> HeldOut<O> {
     /// No tasks yet.
     pub fn new(config: &LocalConfig, run_seed: u64) -> Self {
         let half = config.tasks_per_kind.div_ceil(2).max(1);
-        let earlier = Reservoir::new(half, run_seed ^ 0x10ca1);
+        let earlier = Reservoir::new(Capacity::same(half), run_seed ^ 0x10ca1);
         HeldOut { factory: Vec::new(), recent: BTreeMap::new(), earlier, half, version: 0 }
     }
 

@@ -29,6 +29,27 @@ pub struct Memory<O> {
     pub observation: O,
 }
 
+/// How many tasks of a kind are remembered. What is kept of a task with patches is twenty
+/// times as large as of one with marked points.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capacity {
+    /// Of each kind that asks about marked points.
+    pub points: usize,
+    /// Of each kind that shows patches.
+    pub patches: usize,
+}
+
+impl Capacity {
+    /// The same for all kinds.
+    pub fn same(tasks: usize) -> Self {
+        Capacity { points: tasks, patches: tasks }
+    }
+
+    fn of(self, kind: &TaskKind) -> usize {
+        if kind.needs_depth() { self.points.max(1) } else { self.patches.max(1) }
+    }
+}
+
 /// Remembered tasks by kind.
 ///
 /// A kind that is full gives room to a newcomer from a place that has less than the place
@@ -37,7 +58,7 @@ pub struct Memory<O> {
 /// algorithm R), so that what is kept of a place stays an even sample over time.
 #[derive(Debug)]
 pub struct Reservoir<O> {
-    capacity: usize,
+    capacity: Capacity,
     rng: seed::Rng,
     kinds: BTreeMap<TaskKind, Kind<O>>,
 }
@@ -64,10 +85,10 @@ pub struct ReservoirState {
 }
 
 impl<O> Reservoir<O> {
-    /// A memory for at most `capacity` tasks of each kind.
-    pub fn new(capacity: usize, run_seed: u64) -> Self {
+    /// A memory for at most so many tasks of each kind.
+    pub fn new(capacity: Capacity, run_seed: u64) -> Self {
         let rng = seed::rng(seed::mix(run_seed, 0x5e5e_0001));
-        Reservoir { capacity: capacity.max(1), rng, kinds: BTreeMap::new() }
+        Reservoir { capacity, rng, kinds: BTreeMap::new() }
     }
 
     /// Offers one task; says whether it was kept.
@@ -81,7 +102,7 @@ impl<O> Reservoir<O> {
         let place = memory.place;
         let share = kind.places.entry(place).or_default();
         share.offered += 1;
-        if kind.kept.len() < self.capacity {
+        if kind.kept.len() < self.capacity.of(&memory.kind) {
             share.kept += 1;
             kind.kept.push(memory);
             return true;
@@ -152,7 +173,7 @@ impl<O> Reservoir<O> {
     /// The reservoir whose [`Reservoir::state`] and [`Reservoir::all`] these were. It goes on
     /// as that one would have.
     pub fn restore(
-        capacity: usize,
+        capacity: Capacity,
         state: ReservoirState,
         tasks: impl IntoIterator<Item = Memory<O>>,
     ) -> Self {
@@ -163,7 +184,7 @@ impl<O> Reservoir<O> {
                 kind.kept.push(task);
             }
         }
-        Reservoir { capacity: capacity.max(1), rng: state.rng, kinds }
+        Reservoir { capacity, rng: state.rng, kinds }
     }
 }
 
@@ -205,7 +226,7 @@ mod tests {
     fn a_full_memory_stays_full_and_keeps_an_even_sample() {
         let mut late = 0;
         for seed in 0..40 {
-            let mut reservoir = Reservoir::new(50, seed);
+            let mut reservoir = Reservoir::new(Capacity::same(50), seed);
             (0..500).for_each(|n| {
                 reservoir.offer(memory(n));
             });
@@ -220,7 +241,7 @@ mod tests {
     #[test]
     fn the_same_seed_keeps_the_same_tasks() {
         let kept = |seed| {
-            let mut reservoir = Reservoir::new(10, seed);
+            let mut reservoir = Reservoir::new(Capacity::same(10), seed);
             (0..100).for_each(|n| {
                 reservoir.offer(memory(n));
             });
@@ -232,7 +253,7 @@ mod tests {
 
     #[test]
     fn a_long_corridor_does_not_push_out_a_short_visit() {
-        let mut reservoir = Reservoir::new(60, 5);
+        let mut reservoir = Reservoir::new(Capacity::same(60), 5);
         for n in 0..2000 {
             let place = if (900..930).contains(&n) { 1 } else { 0 };
             reservoir.offer(Memory { place, ..memory(n) });
@@ -244,12 +265,12 @@ mod tests {
 
     #[test]
     fn a_restored_memory_goes_on_as_the_first_would_have() {
-        let mut first = Reservoir::new(20, 9);
+        let mut first = Reservoir::new(Capacity::same(20), 9);
         (0..100).for_each(|n| {
             first.offer(Memory { place: (n % 3) as u16, ..memory(n) });
         });
         let tasks: Vec<_> = first.all().cloned().collect();
-        let mut second = Reservoir::restore(20, first.state(), tasks);
+        let mut second = Reservoir::restore(Capacity::same(20), first.state(), tasks);
         for reservoir in [&mut first, &mut second] {
             (100..300).for_each(|n| {
                 reservoir.offer(Memory { place: (n % 4) as u16, ..memory(n) });

@@ -14,13 +14,13 @@ use super::{
     checkpoint::{Checkpoints, Files},
     gate::{Gate, GateConfigError},
     heritage::Heritage,
+    keeper::Keeper,
     learner::{Check, Learner, LearnerError, Progress, evenly},
     memory::Memory,
     score::{self, Scores},
     snapshot::SnapshotError,
     split::{Part, Split, SplitConfig, SplitError},
     store,
-    summary::CheckpointCounts,
     trainer::{Counts, Maker, Step},
 };
 pub use super::{
@@ -171,38 +171,10 @@ impl Interrupted {
     }
 }
 
-/// Writes checkpoints when they are due. A failure is told and counted; learning goes on.
-struct Keeper<'a> {
-    checkpoints: Option<&'a Checkpoints>,
-    every: Duration,
-    last: Instant,
-    counts: CheckpointCounts,
-}
-
-impl Keeper<'_> {
-    fn due(&self) -> bool {
-        self.checkpoints.is_some() && !self.every.is_zero() && self.last.elapsed() >= self.every
-    }
-
-    fn save(&mut self, learner: &Learner, cursor: &Cursor, tests: &[Memory<Observation>]) {
-        let Some(checkpoints) = self.checkpoints else { return };
-        let files = learner.files(cursor).and_then(|mut files| {
-            files.insert(TESTS.to_owned(), store::to_bytes(tests)?);
-            Ok(files)
-        });
-        let saved = match files {
-            Ok(files) => checkpoints.save(&files, learner.score()).map_err(|e| e.to_string()),
-            Err(error) => Err(error.to_string()),
-        };
-        match saved {
-            Ok(_) => self.counts.written += 1,
-            Err(error) => {
-                self.counts.failed += 1;
-                tracing::error!("no checkpoint was written, the last one stays: {error}");
-            }
-        }
-        self.last = Instant::now();
-    }
+/// The tasks of the last part, as a file beside the learner's.
+fn add_tests(files: &mut Files, tests: &[Memory<Observation>]) -> Result<(), SnapshotError> {
+    files.insert(TESTS.to_owned(), store::to_bytes(tests)?);
+    Ok(())
 }
 
 /// Learns on the first part of a recording and tests on its last part. Gives the learner,
@@ -221,9 +193,7 @@ pub fn replay<'a, E: std::error::Error + 'static>(
 ) -> Result<(Learner, Summary), ReplayError<E>> {
     let started = Instant::now();
     let Job { source, config, begin, checkpoints, extent, budget, device } = job;
-    let every = Duration::try_from_secs_f64(config.checkpoint.every_s).unwrap_or_default();
-    let mut keeper =
-        Keeper { checkpoints, every, last: started, counts: CheckpointCounts::default() };
+    let mut keeper = Keeper::new(checkpoints, config.checkpoint.every_s);
     let (mut learner, mut cursor, tests) = match begin {
         Begin::Resume(run) => (run.learner, run.cursor, run.tests),
         begin => {
@@ -290,13 +260,15 @@ pub fn replay<'a, E: std::error::Error + 'static>(
         }
         if keeper.due() {
             let elapsed_s = cursor.elapsed_s + started.elapsed().as_secs_f64();
-            keeper.save(&learner, &Cursor { elapsed_s, ..cursor.clone() }, &run.held_out);
+            let cursor = Cursor { elapsed_s, ..cursor.clone() };
+            keeper.save(&learner, &cursor, |files| add_tests(files, &run.held_out));
         }
         watch.rest();
     }
     if watch.stopped() {
         let elapsed_s = cursor.elapsed_s + started.elapsed().as_secs_f64();
-        keeper.save(&learner, &Cursor { elapsed_s, ..cursor.clone() }, &run.held_out);
+        let cursor = Cursor { elapsed_s, ..cursor.clone() };
+        keeper.save(&learner, &cursor, |files| add_tests(files, &run.held_out));
     }
     if learner.trainer().steps() > checked {
         watch.checked(&learner.check()?);
@@ -526,7 +498,7 @@ impl Run<'_> {
                 if save {
                     self.keep_for_test(&std::mem::take(&mut held_out))?;
                     let cursor = Cursor { taken: self.gate.taken(), ..self.cursor.clone() };
-                    keeper.save(learner, &cursor, &self.held_out);
+                    keeper.save(learner, &cursor, |files| add_tests(files, &self.held_out));
                 }
                 watch.rest();
             }

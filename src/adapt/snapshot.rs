@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use super::{
     checkpoint::Files,
     learner::{Learner, LearnerError, LearnerState},
-    memory::{Memory, Reservoir, ReservoirState},
+    memory::{Capacity, Memory, Reservoir, ReservoirState},
     settings::RunConfig,
     store::{self, StoreError},
     trainer::TrainerState,
@@ -141,7 +141,8 @@ impl Learner {
         learner.gate.resume(plain.taken);
         learner.held_out.set_factory(tasks(FACTORY)?);
         let half = learner.config.promote.local.tasks_per_kind.div_ceil(2).max(1);
-        let earlier = Reservoir::restore(half, plain.earlier_tasks, tasks(EARLIER)?);
+        let earlier =
+            Reservoir::restore(Capacity::same(half), plain.earlier_tasks, tasks(EARLIER)?);
         learner.held_out.restore(tasks(RECENT)?, earlier);
         learner.trainer.set_rehearsal(tasks(REHEARSAL)?);
         learner.trainer.restore(plain.trainer, tasks(MEMORY)?);

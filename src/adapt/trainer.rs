@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    memory::{Memory, Reservoir, ReservoirState},
+    memory::{Capacity, Memory, Reservoir, ReservoirState},
     places::Places,
     view::{ViewConfig, view},
 };
@@ -41,8 +41,13 @@ pub struct LearnConfig {
     pub max_views: u64,
     /// Tasks made of each view, by kind; 0.5 is one task on every other view.
     pub tasks_per_view: BTreeMap<String, f64>,
-    /// Tasks of each kind that are remembered.
+    /// Tasks that are remembered of each kind that asks about marked points.
     pub memory_per_kind: usize,
+    /// Tasks that are remembered of each kind that shows patches, which are twenty times as
+    /// large.
+    pub memory_per_patch_kind: usize,
+    /// Updates after each frame of a run without end.
+    pub steps_per_frame: u64,
     /// Tasks in a step, by kind.
     pub tasks_per_step: BTreeMap<String, usize>,
     /// How often tasks whose answers were all equally right are drawn anew in a step.
@@ -71,12 +76,20 @@ impl Default for LearnConfig {
             // one picture and are the hard part.
             tasks_per_view: by_kind([0.4, 0.25, 0.25], [16.0, 16.0]),
             memory_per_kind: 12_000,
+            memory_per_patch_kind: 1500,
+            steps_per_frame: 4,
             tasks_per_step: by_kind([8; 3], [96, 128]),
             redraws: 0,
             rehearse: 0.3,
             learning_rate: 4e-3,
             view: ViewConfig::default(),
         }
+    }
+}
+
+impl LearnConfig {
+    fn capacity(&self) -> Capacity {
+        Capacity { points: self.memory_per_kind, patches: self.memory_per_patch_kind }
     }
 }
 
@@ -220,7 +233,7 @@ impl<P: Policy + Sync> Trainer<P> {
         run_seed: u64,
     ) -> Self {
         Trainer {
-            memory: Reservoir::new(config.memory_per_kind, run_seed),
+            memory: Reservoir::new(config.capacity(), run_seed),
             rehearsal: BTreeMap::new(),
             meter: QualityMeter::default(),
             places: Places::default(),
@@ -406,11 +419,12 @@ impl<P: Policy + Sync> Trainer<P> {
     #[cfg(test)]
     pub(super) fn poison(&mut self, answer: impl Fn(&Memory<P::Observation>) -> Answer) {
         let state = self.memory.state();
-        let tasks: Vec<_> = std::mem::replace(&mut self.memory, Reservoir::new(1, 0))
-            .into_all()
-            .map(|task| Memory { answer: answer(&task), ..task })
-            .collect();
-        self.memory = Reservoir::restore(self.config.memory_per_kind, state, tasks);
+        let tasks: Vec<_> =
+            std::mem::replace(&mut self.memory, Reservoir::new(self.config.capacity(), 0))
+                .into_all()
+                .map(|task| Memory { answer: answer(&task), ..task })
+                .collect();
+        self.memory = Reservoir::restore(self.config.capacity(), state, tasks);
     }
 
     /// Tasks to be rehearsed: see [`LearnConfig::rehearse`].
@@ -442,7 +456,7 @@ impl<P: Policy + Sync> Trainer<P> {
 
     /// Goes on where another trainer was, with its remembered tasks in their order.
     pub fn restore(&mut self, state: TrainerState, tasks: Vec<Memory<P::Observation>>) {
-        self.memory = Reservoir::restore(self.config.memory_per_kind, state.memory, tasks);
+        self.memory = Reservoir::restore(self.config.capacity(), state.memory, tasks);
         (self.steps, self.tokens) = (state.steps, state.tokens);
         (self.counts, self.guard, self.places) = (state.counts, state.guard, state.places);
         (self.rollout_time, self.update_time) = (state.rollout_time, state.update_time);
@@ -456,6 +470,11 @@ impl<P: Policy + Sync> Trainer<P> {
     /// What is remembered.
     pub fn memory(&self) -> &Reservoir<P::Observation> {
         &self.memory
+    }
+
+    /// How many places were told apart.
+    pub fn places(&self) -> usize {
+        self.places.len()
     }
 
     /// Tasks made and skipped so far.

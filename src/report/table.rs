@@ -94,6 +94,21 @@ pub fn adapted(summary: &Summary, unpaired: &Tally, lost: &Tally) -> String {
     if !summary.updates.skipped.is_empty() {
         line(&mut out, format!("  skipped {}", counts(&summary.updates.skipped)));
     }
+    let candidates = &summary.candidates;
+    let rejected = match candidates.rejected.is_empty() {
+        true => String::new(),
+        false => format!(", rejected {}", counts(&candidates.rejected)),
+    };
+    line(
+        &mut out,
+        format!("promoted  {}{rejected}; version {} serves", candidates.promoted, summary.version),
+    );
+    if !candidates.alarms.is_empty() {
+        line(&mut out, format!("  alarms {}", counts(&candidates.alarms)));
+    }
+    if summary.checkpoints.failed > 0 {
+        line(&mut out, format!("  CHECKPOINTS NOT WRITTEN {}", summary.checkpoints.failed));
+    }
     let time = &summary.wall_seconds;
     line(
         &mut out,
