@@ -14,6 +14,7 @@ use burn::{
 
 use serde::{Deserialize, Serialize};
 
+mod ask;
 pub mod batch;
 pub mod encoder;
 mod files;
