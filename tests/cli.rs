@@ -42,12 +42,14 @@ fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     found
 }
 
+/// Those that read a source.
 const SUBCOMMANDS: [&str; 4] = ["inspect", "tasks", "adapt", "eval"];
 
 #[test]
 fn every_help_text_teaches_by_examples_on_stdout() {
     for args in std::iter::once(vec!["--help"])
         .chain(SUBCOMMANDS.iter().map(|subcommand| vec![*subcommand, "--help"]))
+        .chain([vec!["ask", "--help"]])
     {
         let output = run(&args);
         assert_eq!(output.status.code(), Some(0), "{args:?}");
@@ -92,6 +94,11 @@ fn wrong_usage_is_code_2_and_says_what_would_be_right() {
         (vec!["adapt", "--held-out", "1.5"], "between 0 and 1"),
         (vec!["adapt", "--device", "abacus"], "cpu"),
         (vec!["eval", "room"], "--policy"),
+        (vec!["ask", "a.png"], "order"),
+        (vec!["ask", "a.png", "order", "1,2"], "2 values"),
+        (vec!["ask", "a.png", "order", "1,2", "3;4"], "320,240"),
+        (vec!["ask", "a.png", "position", "--observer", "1,2", "--target", "3,4"], "--facing"),
+        (vec!["ask", "a.png", "distance", "--at", "1,2"], "--known"),
     ] {
         let output = run(&args);
         let stderr = text(&output.stderr);

@@ -1,14 +1,12 @@
 //! `eval`: how well a policy answers the tasks of a source.
 
-use std::path::Path;
-
-use burn::tensor::Device;
 use clap::Args;
 use serde::Serialize;
 
 use super::{
     CliError, Context, Outcome, SourceArgs,
     adapt::{Reading, from_replay, outcome},
+    policy_arg::{self, Loaded},
     run_watch::RunWatch,
 };
 use crate::{
@@ -18,7 +16,6 @@ use crate::{
         score::{self, Scores},
     },
     config::read_toml,
-    policy::compact::CompactPolicy,
     report::table,
     source,
     tally::Tally,
@@ -76,16 +73,7 @@ struct Evaluated {
 /// [`CliError`] with what went wrong.
 pub fn run(args: EvalArgs, context: &Context) -> Result<Outcome, CliError> {
     let other = |error: Box<dyn std::error::Error + Send + Sync>| CliError::Other(error);
-    let (policy, written) = if args.policy == "builtin" {
-        (CompactPolicy::builtin(Device::flex()), None)
-    } else {
-        let run = Path::new(&args.policy);
-        // Both the run and its policy folder may be named.
-        let folder = if run.join("policy").is_dir() { run.join("policy") } else { run.to_owned() };
-        let config = run.join("config.toml");
-        (CompactPolicy::load(&folder, Device::flex()), config.is_file().then_some(config))
-    };
-    let policy = policy.map_err(|e| other(Box::new(e)))?;
+    let Loaded { policy, config: written, .. } = policy_arg::load(&args.policy)?;
     let mut config: RunConfig = match args.config.as_ref().or(written.as_ref()) {
         Some(path) => read_toml(path)?,
         None => RunConfig::default(),

@@ -28,8 +28,10 @@ use crate::{
 };
 
 pub mod adapt;
+pub mod ask;
 pub mod eval;
 pub mod inspect;
+mod policy_arg;
 mod run_watch;
 pub mod source_args;
 pub mod tasks;
@@ -51,7 +53,8 @@ pub use source_args::SourceArgs;
                   spatial-ssrl inspect my_bag          what is in it, and which tasks it can make\n  \
                   spatial-ssrl tasks my_bag --out DIR  tasks as a data set, with sheets to look at\n  \
                   spatial-ssrl adapt my_bag            learn on it, test on its last quarter\n  \
-                  spatial-ssrl adapt                   the same on a rendered room\n\n\
+                  spatial-ssrl adapt                   the same on a rendered room\n  \
+                  spatial-ssrl ask photo.jpg map --out map.png   how far everything is\n\n\
                   Exit codes: 0 fine, 1 failure, 2 wrong usage, 3 finished but data was lost.",
     arg_required_else_help = true
 )]
@@ -71,6 +74,7 @@ enum Command {
     Tasks(tasks::TasksArgs),
     Adapt(adapt::AdaptArgs),
     Eval(eval::EvalArgs),
+    Ask(ask::AskArgs),
 }
 
 /// How a subcommand ended, when it did not fail.
@@ -174,6 +178,7 @@ pub fn main() -> ExitCode {
         Command::Tasks(args) => tasks::run(args, &context),
         Command::Adapt(args) => adapt::run(args, &context),
         Command::Eval(args) => eval::run(args, &context),
+        Command::Ask(args) => ask::run(args, &context),
     };
     match result {
         Ok(outcome) => ExitCode::from(outcome.code()),
