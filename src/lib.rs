@@ -14,7 +14,7 @@
 //! | [`grpo`] | advantages, objectives and KL terms on slices and on tensors |
 //! | [`policy`] | what answers a task and learns from rewards |
 //! | [`sense`] | what a policy can be asked about a picture: order, distance, direction, … |
-//! | [`adapt`] | gate, replay memory, rollouts, updates, evaluation |
+//! | [`adapt`] | gate, replay memory, rollouts, updates, evaluation, health of the camera |
 //! | [`source`] | where frames come from: bags, folders, a rendered room |
 //! | [`export`] | tasks as data sets |
 //! | [`report`] | contact sheets, tables, progress |

@@ -43,7 +43,7 @@ fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 }
 
 /// Those that read a source.
-const SUBCOMMANDS: [&str; 4] = ["inspect", "tasks", "adapt", "eval"];
+const SUBCOMMANDS: [&str; 5] = ["inspect", "tasks", "adapt", "eval", "health"];
 
 #[test]
 fn every_help_text_teaches_by_examples_on_stdout() {

@@ -3,6 +3,7 @@
 
 pub mod blind;
 pub mod gate;
+pub mod health;
 pub mod learner;
 pub mod memory;
 pub mod replay;

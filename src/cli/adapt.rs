@@ -1,6 +1,7 @@
 //! `adapt`: learn on the first part of a recording, test on its last.
 
 use std::{
+    cell::RefCell,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -8,10 +9,16 @@ use std::{
 use burn::tensor::Device;
 use clap::Args;
 
-use super::{CliError, Context, Outcome, SourceArgs, run_watch::RunWatch};
+use super::{CliError, Context, Outcome, SourceArgs, health::REFERENCE_FILE, run_watch::RunWatch};
 use crate::{
-    adapt::replay::{Frames, ReplayError, RunConfig, Summary, replay},
+    adapt::{
+        health::{Checker, EvenSample},
+        replay::{Frames, ReplayError, RunConfig, Summary, replay},
+        split::Part,
+    },
     config::read_toml,
+    frame::RgbdFrame,
+    policy::compact::CompactPolicy,
     report::table,
     source::{self, FrameSource, SourceError, SourceOptions, SourceReport},
     tally::Tally,
@@ -24,7 +31,7 @@ use crate::{
 /// learnt.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "RUN gets policy/ (for eval), summary.json, metrics.jsonl and config.toml.\n\n\
+    after_help = "RUN gets policy/ (for eval, ask and health), summary.json, metrics.jsonl and config.toml.\n\n\
     Examples:\n  \
     spatial-ssrl adapt                           a rendered room, nothing needed\n  \
     spatial-ssrl adapt my_bag --out run          a bag; the policy and the figures go to run/\n  \
@@ -102,10 +109,20 @@ pub fn run(args: AdaptArgs, context: &Context) -> Result<Outcome, CliError> {
     let mut report = Reading::default();
     let budget = args.max_seconds.map(seconds).transpose()?;
     let extent = source::extent(&args.source);
+    let sampled = RefCell::new(EvenSample::default());
     let replayed = replay(
         &args.source,
         &config,
-        || report.open(&args.source, &options),
+        || {
+            *sampled.borrow_mut() = EvenSample::default();
+            let mut frames = report.open(&args.source, &options)?;
+            let sampled = &sampled;
+            Ok(Box::new(move || {
+                let frame = frames()?;
+                frame.iter().for_each(|frame| sampled.borrow_mut().offer(frame));
+                Ok(frame)
+            }))
+        },
         extent,
         budget,
         Device::flex(),
@@ -116,6 +133,9 @@ pub fn run(args: AdaptArgs, context: &Context) -> Result<Outcome, CliError> {
     summary.peak_rss_bytes = peak_rss_bytes();
     policy.save(&out.join("policy")).map_err(|e| CliError::Other(Box::new(e)))?;
     let report = report.latest();
+    if !context.stopped() {
+        write_reference(&out.join("policy"), &policy, &config, &report, &sampled.borrow())?;
+    }
     let written = Written { summary: &summary, unpaired: &report.unpaired, lost: &report.lost };
     let json =
         serde_json::to_string_pretty(&written).map_err(|e| CliError::Other(Box::new(e)))? + "\n";
@@ -130,6 +150,32 @@ pub fn run(args: AdaptArgs, context: &Context) -> Result<Outcome, CliError> {
         context.print(&format!("{told}\nwritten to {}\n", out.display()))?;
     }
     Ok(outcome(context, &report))
+}
+
+/// Writes what the frames that were learnt from look like, for `health`.
+fn write_reference(
+    folder: &Path,
+    policy: &CompactPolicy,
+    config: &RunConfig,
+    report: &SourceReport,
+    sampled: &EvenSample,
+) -> Result<(), CliError> {
+    /// More frames of one recording tell nothing new.
+    const FRAMES: usize = 20;
+    let other = |error: Box<dyn std::error::Error + Send + Sync>| CliError::Other(error);
+    let split = report.stamps_ns.and_then(|(first, last)| config.split.split(first, last).ok());
+    let learnt = |frame: &RgbdFrame| {
+        split.as_ref().is_none_or(|split| split.part(frame.stamp_ns) == Part::Train)
+    };
+    let mut checker = Checker::for_reference(policy, config.tasks.sensor);
+    for frame in sampled.evenly(FRAMES, learnt) {
+        checker.add(frame).map_err(|e| other(Box::new(e)))?;
+    }
+    if let Some(reference) = checker.reference() {
+        let json = serde_json::to_string(&reference).map_err(|e| other(Box::new(e)))? + "\n";
+        write(&folder.join(REFERENCE_FILE), json.as_bytes())?;
+    }
+    Ok(())
 }
 
 /// `summary.json`: the run's, and what the source lost.

@@ -30,6 +30,7 @@ use crate::{
 pub mod adapt;
 pub mod ask;
 pub mod eval;
+pub mod health;
 pub mod inspect;
 mod policy_arg;
 mod run_watch;
@@ -75,6 +76,7 @@ enum Command {
     Adapt(adapt::AdaptArgs),
     Eval(eval::EvalArgs),
     Ask(ask::AskArgs),
+    Health(health::HealthArgs),
 }
 
 /// How a subcommand ended, when it did not fail.
@@ -179,6 +181,7 @@ pub fn main() -> ExitCode {
         Command::Adapt(args) => adapt::run(args, &context),
         Command::Eval(args) => eval::run(args, &context),
         Command::Ask(args) => ask::run(args, &context),
+        Command::Health(args) => health::run(args, &context),
     };
     match result {
         Ok(outcome) => ExitCode::from(outcome.code()),

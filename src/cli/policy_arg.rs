@@ -13,6 +13,8 @@ pub struct Loaded {
     pub policy: CompactPolicy,
     /// The settings of the run that made it, if they are there.
     pub config: Option<PathBuf>,
+    /// Where it was read from; none for the one that ships.
+    pub folder: Option<PathBuf>,
 }
 
 /// Loads the policy that `name` names.
@@ -24,7 +26,7 @@ pub fn load(name: &str) -> Result<Loaded, CliError> {
     let other = |error| CliError::Other(Box::new(error));
     if name == "builtin" {
         let policy = CompactPolicy::builtin(device).map_err(other)?;
-        return Ok(Loaded { policy, config: None });
+        return Ok(Loaded { policy, config: None, folder: None });
     }
     let run = Path::new(name);
     // Both the run and its policy folder may be named.
@@ -39,5 +41,6 @@ pub fn load(name: &str) -> Result<Loaded, CliError> {
     Ok(Loaded {
         policy: CompactPolicy::load(&folder, device).map_err(other)?,
         config: config.is_file().then_some(config),
+        folder: Some(folder),
     })
 }

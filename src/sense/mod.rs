@@ -200,8 +200,12 @@ impl<S: Skill> SpatialSense<S> {
             return Err(SenseError::PictureTooSmall { width, height });
         }
         check_size(width, height)?;
-        let maps = encode(&self.skill, picture, self.skill.encoder().config().whole_size)?;
-        Ok(Look { skill: &self.skill, picture, maps })
+        Ok(Look { skill: &self.skill, picture, maps: self.encode(picture)? })
+    }
+
+    /// The feature maps of a whole picture.
+    pub(crate) fn encode(&self, picture: &RgbImage) -> Result<Maps, SenseError> {
+        encode(&self.skill, picture, self.skill.encoder().config().whole_size)
     }
 }
 

@@ -17,12 +17,7 @@ impl CompactPolicy {
         /// More at once gains nothing and costs memory.
         const CHUNK: usize = 1024;
         let channels = self.shape.point_channels;
-        if let Some(wrong) = points.iter().find(|point| point.len() != channels) {
-            return Err(CompactError::Config(format!(
-                "a place has {} features, this policy needs {channels}",
-                wrong.len()
-            )));
-        }
+        self.check_channels(points)?;
         let device = self.device.clone().inner();
         let head = self.head.valid();
         let mut all = Vec::with_capacity(points.len());
@@ -34,6 +29,34 @@ impl CompactPolicy {
             all.extend(farness.map_err(|e| CompactError::Device(e.to_string()))?);
         }
         Ok(all)
+    }
+
+    /// What places look like on average, `[channel]`: features less their mean, in units of
+    /// their spread as this policy was calibrated, within +-5; and the mean square of all of
+    /// them, about 1 for what the policy knows. `points` as for [`CompactPolicy::farness`].
+    ///
+    /// # Errors
+    /// As [`CompactPolicy::farness`].
+    pub fn scaled_look(&self, points: &[Vec<f16>]) -> Result<(Vec<f32>, f32), CompactError> {
+        self.check_channels(points)?;
+        let values: Vec<f32> = points.iter().flatten().map(|half| half.to_f32()).collect();
+        let values = TensorData::new(values, [points.len(), self.shape.point_channels]);
+        let values = Tensor::<2>::from_data(values, &self.device.clone().inner());
+        let scaled = self.head.valid().point_scaler.forward(values).clamp(-5.0, 5.0);
+        let squares = scalar((scaled.clone() * scaled.clone()).mean())?;
+        let means = scaled.mean_dim(0).try_into_vec_as::<f32>();
+        Ok((means.map_err(|e| CompactError::Device(e.to_string()))?, squares))
+    }
+
+    fn check_channels(&self, points: &[Vec<f16>]) -> Result<(), CompactError> {
+        let channels = self.shape.point_channels;
+        match points.iter().find(|point| point.len() != channels) {
+            Some(wrong) => Err(CompactError::Config(format!(
+                "a place has {} features, this policy needs {channels}",
+                wrong.len()
+            ))),
+            None => Ok(()),
+        }
     }
 
     /// The inverse temperature of orders: the log-odds that the first of two places is nearer

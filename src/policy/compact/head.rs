@@ -87,7 +87,7 @@ impl Scaler {
         self.scale = param(scale);
     }
 
-    fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+    pub(super) fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         (x - self.mean.val().unsqueeze()) * self.scale.val().unsqueeze()
     }
 }
