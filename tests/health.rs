@@ -124,6 +124,9 @@ fn faults_put_into_a_known_room_are_told() {
         let report = check(inject);
         let finding = said(&report, fault);
         assert_eq!(finding.likely, Likely::Yes, "{finding:?}");
+        // Colour that is turned against depth is not called a shift of depth too.
+        let shifted = report.finding(Fault::DepthUnregistered).unwrap().likely == Likely::Yes;
+        assert_eq!(shifted, fault == Fault::DepthUnregistered, "{report:?}");
         assert!(!report.healthy && finding.confidence >= 0.9);
     }
     // Turned as a whole it is told, or at least no longer said to be upright.
@@ -147,8 +150,10 @@ fn an_offset_of_depth_bends_the_floors_of_real_rooms() {
         assert_eq!(finding.likely, Likely::Yes);
     }
     assert_eq!(said(&report(&policy, &all, None, turn_all), Fault::UpsideDown).likely, Likely::Yes);
-    let moved = report(&policy, &all, None, shift_depth(14));
-    assert_eq!(said(&moved, Fault::DepthUnregistered).likely, Likely::Yes);
+    for right in [8, 14] {
+        let moved = report(&policy, &all, None, shift_depth(right));
+        assert_eq!(said(&moved, Fault::DepthUnregistered).likely, Likely::Yes);
+    }
 }
 
 #[test]
