@@ -315,10 +315,9 @@ fn distance(
     let rejected: Vec<[u32; 2]> =
         fit.rejected.iter().filter_map(|&i| known.get(i)).map(|s| pair(s.pixel)).collect();
     text += &format!(
-        "from {} of {} known depths, each off by {:.0} % of its distance\n",
+        "from {} of {} known depths; two truths in three lie within what stands after +-\n",
         known.len() - rejected.len(),
-        known.len(),
-        100.0 * fit.sigma.exp_m1()
+        known.len()
     );
     for [x, y] in &rejected {
         text += &format!("  left out as wrong: {x},{y}\n");

@@ -4,11 +4,11 @@
 //! are fitted to the known depths: a search over slopes with the middle of the shortest half
 //! as offset (Rousseeuw and Leroy 1987) stands up to wrong samples, iteratively reweighted
 //! least squares with Tukey's biweight refines it, and a prior that the slope is near 1 decides
-//! where few samples do not.
+//! where few samples do not. What is left then is carried over to places near by.
 
 use serde::Serialize;
 
-use super::{Look, SenseError, Skill};
+use super::{Look, SenseError, Skill, nearby::Nearby};
 use crate::task::Pixel;
 
 /// The fewest known depths.
@@ -100,6 +100,9 @@ pub struct DepthFit {
     pub rejected: Vec<usize>,
     #[serde(skip)]
     weights: Weights,
+    /// What is left of each sample's log depth, and how much it is trusted.
+    #[serde(skip)]
+    left: Vec<(f64, f64)>,
 }
 
 /// Sums over the samples that count.
@@ -190,7 +193,9 @@ impl DepthFit {
             count += w;
         }
         let sigma = (sum / count).sqrt();
-        Ok(DepthFit { offset, slope, sigma, rejected, weights })
+        let left =
+            own.iter().zip(&points).map(|(w, (x, y))| (y - offset - slope * x, *w)).collect();
+        Ok(DepthFit { offset, slope, sigma, rejected, weights, left })
     }
 
     /// The distance of a place with this farness in the same picture.
@@ -223,7 +228,7 @@ fn start(points: &[(f64, f64)]) -> (f64, f64) {
     (best.1, best.2)
 }
 
-fn median(values: impl Iterator<Item = f64>) -> f64 {
+pub(super) fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.collect();
     let middle = values.len() / 2;
     if values.is_empty() {
@@ -247,7 +252,23 @@ impl<S: Skill> Look<'_, S> {
         let samples: Vec<(f32, f32)> =
             farness.into_iter().zip(known).map(|(f, sample)| (f, sample.depth_m)).collect();
         let fit = DepthFit::new(&samples)?;
-        let at = self.farness(at)?.into_iter().map(|farness| fit.distance(farness)).collect();
+        let width = f64::from(self.size().0);
+        let place = |pixel: &Pixel, farness: f32| {
+            [f64::from(pixel.x) / width, f64::from(pixel.y) / width, f64::from(farness)]
+        };
+        let places =
+            samples.iter().zip(&pixels).map(|((farness, _), pixel)| place(pixel, *farness));
+        let left: Vec<_> =
+            places.zip(&fit.left).map(|(place, (left, trust))| (place, *left, *trust)).collect();
+        let nearby = Nearby::new(&left);
+        let tell = |(pixel, farness): (&Pixel, f32)| {
+            let plain = fit.distance(farness);
+            let Some(nearby) = &nearby else { return plain };
+            let (add, sigma) = nearby.at(place(pixel, farness));
+            let depth_m = f64::from(plain.depth_m) * add.exp();
+            Distance { depth_m: depth_m as f32, error_m: (depth_m * sigma.exp_m1()) as f32 }
+        };
+        let at = at.iter().zip(self.farness(at)?).map(tell).collect();
         Ok(Distances { at, fit })
     }
 }

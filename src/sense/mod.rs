@@ -41,6 +41,7 @@ use crate::{
 mod hole;
 mod map;
 mod metric;
+mod nearby;
 mod order;
 mod orient;
 mod position;
