@@ -98,20 +98,16 @@ fn alike(a: Place, b: Place) -> f64 {
 fn cholesky(size: usize, matrix: impl Fn(usize, usize) -> f64) -> Option<Vec<Vec<f64>>> {
     let mut factor: Vec<Vec<f64>> = Vec::with_capacity(size);
     for i in 0..size {
-        let mut row = Vec::with_capacity(i + 1);
-        for j in 0..=i {
-            let above: &[f64] = if i == j { &row } else { &factor[j] };
-            let sum: f64 = row.iter().zip(above).take(j).map(|(a, b)| a * b).sum();
-            let left = matrix(i, j) - sum;
-            if i == j {
-                if left <= 1e-12 {
-                    return None;
-                }
-                row.push(left.sqrt());
-            } else {
-                row.push(left / factor[j][j]);
-            }
+        let mut row: Vec<f64> = Vec::with_capacity(i + 1);
+        for (j, above) in factor.iter().enumerate() {
+            let sum: f64 = row.iter().zip(above).map(|(a, b)| a * b).sum();
+            row.push((matrix(i, j) - sum) / above[j]);
         }
+        let left = matrix(i, i) - row.iter().map(|value| value * value).sum::<f64>();
+        if left <= 1e-12 {
+            return None;
+        }
+        row.push(left.sqrt());
         factor.push(row);
     }
     Some(factor)
