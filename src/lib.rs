@@ -13,7 +13,8 @@
 //! | [`reward`] | reading an answer out of a response, exact match, format |
 //! | [`grpo`] | advantages, objectives and KL terms on slices and on tensors |
 //! | [`policy`] | what answers a task and learns from rewards |
-//! | [`adapt`] | gate, replay memory, rollouts, updates, evaluation |
+//! | [`sense`] | what a policy can be asked about a picture: order, distance, direction, … |
+//! | [`adapt`] | gate, replay memory, rollouts, updates, evaluation, health of the camera |
 //! | [`source`] | where frames come from: bags, folders, a rendered room |
 //! | [`export`] | tasks as data sets, policies as ONNX |
 //! | [`report`] | contact sheets, tables, progress |
@@ -37,6 +38,7 @@ pub mod grpo;
 pub mod policy;
 pub mod report;
 pub mod reward;
+pub mod sense;
 pub mod source;
 pub mod tally;
 pub mod task;

@@ -42,14 +42,16 @@ fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     found
 }
 
-const SUBCOMMANDS: [&str; 5] = ["inspect", "tasks", "adapt", "eval", "export"];
+const SUBCOMMANDS: [&str; 8] =
+    ["inspect", "tasks", "adapt", "eval", "export", "health", "pretrain", "ask"];
 /// Those that read a source.
-const READERS: [&str; 4] = ["inspect", "tasks", "adapt", "eval"];
+const READERS: [&str; 5] = ["inspect", "tasks", "adapt", "eval", "health"];
 
 #[test]
 fn every_help_text_teaches_by_examples_on_stdout() {
     for args in std::iter::once(vec!["--help"])
         .chain(SUBCOMMANDS.iter().map(|subcommand| vec![*subcommand, "--help"]))
+        .chain([vec!["ask", "--help"]])
     {
         let output = run(&args);
         assert_eq!(output.status.code(), Some(0), "{args:?}");
@@ -95,6 +97,11 @@ fn wrong_usage_is_code_2_and_says_what_would_be_right() {
         (vec!["adapt", "--device", "abacus"], "cpu"),
         (vec!["eval", "room"], "--policy"),
         (vec!["export", "builtin"], "--onnx"),
+        (vec!["ask", "a.png"], "order"),
+        (vec!["ask", "a.png", "order", "1,2"], "2 values"),
+        (vec!["ask", "a.png", "order", "1,2", "3;4"], "320,240"),
+        (vec!["ask", "a.png", "position", "--observer", "1,2", "--target", "3,4"], "--facing"),
+        (vec!["ask", "a.png", "distance", "--at", "1,2"], "--known"),
     ] {
         let output = run(&args);
         let stderr = text(&output.stderr);

@@ -8,6 +8,7 @@ pub mod checkpoint;
 pub mod exam;
 pub mod field;
 pub mod gate;
+pub mod health;
 pub mod held_out;
 pub mod heritage;
 pub mod keeper;

@@ -142,7 +142,7 @@ struct Cursor {
 }
 
 /// Tasks of the last part, beside the learner's files.
-const TESTS: &str = "test.tasks";
+pub const TESTS: &str = "test.tasks";
 
 impl Interrupted {
     /// The run of which these are the files.

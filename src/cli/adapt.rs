@@ -1,6 +1,7 @@
 //! `adapt`: learn on the first part of a recording, test on its last.
 
 use std::{
+    cell::RefCell,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -9,17 +10,23 @@ use burn::tensor::Device;
 use clap::Args;
 
 use super::{
-    CliError, Context, Outcome, SourceArgs,
+    CliError, Context, Outcome, SourceArgs, forever,
+    health::REFERENCE_FILE,
     machine::{Pace, memory_bytes},
     policy_arg,
     run_watch::RunWatch,
 };
 use crate::{
     adapt::{
-        checkpoint::{CheckpointConfig, Checkpoints, FileSystem},
+        checkpoint::{CheckpointConfig, Checkpoints, FileSystem, Files},
+        health::{Checker, EvenSample},
+        heritage::Heritage,
         replay::{Begin, Frames, Interrupted, Job, ReplayError, RunConfig, Summary, replay},
+        split::Part,
     },
     config::read_toml,
+    frame::RgbdFrame,
+    policy::compact::CompactPolicy,
     report::table,
     source::{self, FrameSource, SourceError, SourceOptions, SourceReport},
     tally::Tally,
@@ -32,7 +39,7 @@ use crate::{
 /// learnt.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "RUN gets policy/ (for eval), summary.json, metrics.jsonl and config.toml.\n\n\
+    after_help = "RUN gets policy/ (for eval, ask and health), summary.json, metrics.jsonl and config.toml.\n\n\
     Examples:\n  \
     spatial-ssrl adapt                           a rendered room, nothing needed\n  \
     spatial-ssrl adapt my_bag --out run          a bag; the policy and the figures go to run/\n  \
@@ -69,6 +76,11 @@ pub struct AdaptArgs {
     #[arg(long, value_name = "N")]
     pub steps: Option<u64>,
 
+    /// Learn from all of the source, again and again, until Ctrl-C, --max-seconds or --steps;
+    /// nothing is kept apart for a last test
+    #[arg(long, conflicts_with = "held_out")]
+    pub forever: bool,
+
     /// What to start from: the policy that ships, one that adapt or pretrain wrote, or none
     /// (random weights)
     #[arg(long, value_name = "builtin|none|RUN", default_value = "builtin")]
@@ -104,39 +116,35 @@ fn part(text: &str) -> Result<f64, String> {
 /// # Errors
 /// [`CliError`] with what went wrong.
 pub fn run(args: AdaptArgs, context: &Context) -> Result<Outcome, CliError> {
-    let resumed = args.resume.as_deref().map(interrupted).transpose()?;
-    let (config, begin, source) = match resumed {
+    let files = args.resume.as_deref().map(last_checkpoint).transpose()?;
+    if args.forever || files.as_ref().is_some_and(forever::is_forever) {
+        return forever::run(&args, files, context);
+    }
+    let resumed = files.map(|files| {
+        Interrupted::from_files(&files, Device::flex()).map_err(|e| CliError::Other(Box::new(e)))
+    });
+    let (config, begin, source) = match resumed.transpose()? {
         Some(run) => {
             let (mut config, source) = (run.config().clone(), run.source().to_owned());
             config.learn.steps = args.steps.unwrap_or(config.learn.steps);
+            tracing::info!("going on at step {}", run.steps());
             (config, Begin::Resume(Box::new(run)), source)
         }
         None => {
             let mut config = config(&args)?;
-            let begin = begin(&args.policy, &mut config)?;
+            let begin = match start(&args.policy, &mut config)? {
+                Some((policy, heritage)) => Begin::From(Box::new(policy), heritage),
+                None => Begin::Random,
+            };
             (config, begin, args.source.clone())
         }
     };
-    let out = match (&args.resume, &args.out) {
-        (Some(run), _) => run.clone(),
-        (None, Some(out)) => out.clone(),
-        (None, None) => free_folder(&source),
-    };
     let from_step = match &begin {
         Begin::Resume(run) => run.steps(),
-        _ => {
-            make_folder(&out)?;
-            0
-        }
+        _ => 0,
     };
-    let toml = toml::to_string(&config).map_err(|e| CliError::Other(Box::new(e)))?;
-    write(&out.join("config.toml"), toml.as_bytes())?;
-    let metrics = append(&out.join("metrics.jsonl"), from_step)?;
-    let checks = append(&out.join("checks.jsonl"), from_step + 1)?;
-
+    let (out, mut watch) = open_run(&args, &source, &config, from_step, context)?;
     let options = args.source_args.options();
-    let mut watch = RunWatch::writing(context, metrics, Some(checks));
-    watch.pace = Some(Pace::start(&config.budget)?);
     let report = Reading::default();
     let checkpoints =
         Checkpoints::new(out.join("checkpoints"), FileSystem, config.checkpoint.clone());
@@ -149,7 +157,19 @@ pub fn run(args: AdaptArgs, context: &Context) -> Result<Outcome, CliError> {
         budget: args.max_seconds.map(seconds).transpose()?,
         device: Device::flex(),
     };
-    let replayed = replay(job, || report.open(&source, &options), &mut watch);
+    let sampled = RefCell::new(EvenSample::default());
+    let open = || {
+        *sampled.borrow_mut() = EvenSample::default();
+        let mut frames = report.open(&source, &options)?;
+        let sampled = &sampled;
+        let frames: Frames<'_, SourceError> = Box::new(move || {
+            let frame = frames()?;
+            frame.iter().for_each(|frame| sampled.borrow_mut().offer(frame));
+            Ok(frame)
+        });
+        Ok(frames)
+    };
+    let replayed = replay(job, open, &mut watch);
     watch.finish();
     let (learner, mut summary) = replayed.map_err(from_replay)?;
     summary.peak_rss_bytes = memory_bytes("VmHWM:").unwrap_or(0);
@@ -159,6 +179,15 @@ pub fn run(args: AdaptArgs, context: &Context) -> Result<Outcome, CliError> {
         let _ = std::fs::remove_dir_all(out.join("checkpoints"));
     }
     let report = report.latest();
+    if !context.stopped() {
+        write_reference(
+            &out.join("policy"),
+            &learner.policy(),
+            &config,
+            &report,
+            &sampled.borrow(),
+        )?;
+    }
     let written = Written { summary: &summary, unpaired: &report.unpaired, lost: &report.lost };
     let json =
         serde_json::to_string_pretty(&written).map_err(|e| CliError::Other(Box::new(e)))? + "\n";
@@ -175,6 +204,32 @@ pub fn run(args: AdaptArgs, context: &Context) -> Result<Outcome, CliError> {
     Ok(outcome(context, &report))
 }
 
+/// Writes what the frames that were learnt from look like, for `health`.
+fn write_reference(
+    folder: &Path,
+    policy: &CompactPolicy,
+    config: &RunConfig,
+    report: &SourceReport,
+    sampled: &EvenSample,
+) -> Result<(), CliError> {
+    /// More frames of one recording tell nothing new.
+    const FRAMES: usize = 20;
+    let other = |error: Box<dyn std::error::Error + Send + Sync>| CliError::Other(error);
+    let split = report.stamps_ns.and_then(|(first, last)| config.split.split(first, last).ok());
+    let learnt = |frame: &RgbdFrame| {
+        split.as_ref().is_none_or(|split| split.part(frame.stamp_ns) == Part::Train)
+    };
+    let mut checker = Checker::for_reference(policy, config.tasks.sensor);
+    for frame in sampled.evenly(FRAMES, learnt) {
+        checker.add(frame).map_err(|e| other(Box::new(e)))?;
+    }
+    if let Some(reference) = checker.reference() {
+        let json = serde_json::to_string(&reference).map_err(|e| other(Box::new(e)))? + "\n";
+        write(&folder.join(REFERENCE_FILE), json.as_bytes())?;
+    }
+    Ok(())
+}
+
 /// `summary.json`: the run's, and what the source lost.
 #[derive(serde::Serialize)]
 struct Written<'a> {
@@ -184,7 +239,7 @@ struct Written<'a> {
     lost: &'a Tally,
 }
 
-fn config(args: &AdaptArgs) -> Result<RunConfig, CliError> {
+pub(super) fn config(args: &AdaptArgs) -> Result<RunConfig, CliError> {
     let mut config: RunConfig = match &args.config {
         Some(path) => read_toml(path)?,
         None => RunConfig::default(),
@@ -195,20 +250,48 @@ fn config(args: &AdaptArgs) -> Result<RunConfig, CliError> {
     Ok(config)
 }
 
-/// Where learning starts. A policy's sizes and its encoder take the place of the configured
-/// ones.
-fn begin(name: &str, config: &mut RunConfig) -> Result<Begin, CliError> {
-    if name == "none" {
-        return Ok(Begin::Random);
+/// The run's folder with its settings in it, and what writes the rest.
+pub(super) fn open_run<'a>(
+    args: &AdaptArgs,
+    source: &str,
+    config: &RunConfig,
+    from_step: u64,
+    context: &'a Context,
+) -> Result<(PathBuf, RunWatch<'a>), CliError> {
+    let out = match (&args.resume, &args.out) {
+        (Some(run), _) => run.clone(),
+        (None, Some(out)) => out.clone(),
+        (None, None) => free_folder(source),
+    };
+    if args.resume.is_none() {
+        make_folder(&out)?;
     }
-    let (mut policy, _) = policy_arg::load(name)?;
+    let toml = toml::to_string(config).map_err(|e| CliError::Other(Box::new(e)))?;
+    write(&out.join("config.toml"), toml.as_bytes())?;
+    let metrics = append(&out.join("metrics.jsonl"), from_step)?;
+    let checks = append(&out.join("checks.jsonl"), from_step + 1)?;
+    let mut watch = RunWatch::writing(context, metrics, Some(checks));
+    watch.pace = Some(Pace::start(&config.budget)?);
+    Ok((out, watch))
+}
+
+/// What learning starts from; none: random weights. A policy's sizes and its encoder take the
+/// place of the configured ones.
+pub(super) fn start(
+    name: &str,
+    config: &mut RunConfig,
+) -> Result<Option<(CompactPolicy, Heritage)>, CliError> {
+    if name == "none" {
+        return Ok(None);
+    }
+    let mut policy = policy_arg::load(name)?.policy;
     policy.learn_with(&config.policy);
     config.policy = policy.config().clone();
-    Ok(Begin::From(Box::new(policy), policy_arg::heritage(name)?))
+    Ok(Some((policy, policy_arg::heritage(name)?)))
 }
 
 /// The last whole checkpoint of a run.
-fn interrupted(run: &Path) -> Result<Interrupted, CliError> {
+fn last_checkpoint(run: &Path) -> Result<Files, CliError> {
     let config = CheckpointConfig::default();
     let checkpoints = Checkpoints::new(run.join("checkpoints"), FileSystem, config);
     let loaded = checkpoints.load().map_err(|e| {
@@ -218,10 +301,8 @@ fn interrupted(run: &Path) -> Result<Interrupted, CliError> {
     for skipped in &loaded.skipped {
         tracing::warn!("checkpoint {} was skipped: {}", skipped.name, skipped.why);
     }
-    let run = Interrupted::from_files(&loaded.files, Device::flex())
-        .map_err(|e| CliError::Nothing(format!("checkpoint {}: {e}", loaded.number)))?;
-    tracing::info!("going on from checkpoint {} at step {}", loaded.number, run.steps());
-    Ok(run)
+    tracing::info!("going on from checkpoint {}", loaded.number);
+    Ok(loaded.files)
 }
 
 /// Opens a file of JSON lines to go on with it: lines of steps from `from_step` on are made
@@ -237,7 +318,7 @@ fn append(path: &Path, from_step: u64) -> Result<std::fs::File, CliError> {
     Ok(file)
 }
 
-fn seconds(seconds: f64) -> Result<Duration, CliError> {
+pub(super) fn seconds(seconds: f64) -> Result<Duration, CliError> {
     Duration::try_from_secs_f64(seconds).map_err(|_| {
         CliError::Nothing(format!("--max-seconds {seconds}: a number of seconds is needed"))
     })

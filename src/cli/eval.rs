@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::{
     CliError, Context, Outcome, SourceArgs,
     adapt::{Reading, from_replay, outcome},
-    policy_arg,
+    policy_arg::{self, Loaded},
     run_watch::RunWatch,
 };
 use crate::{
@@ -72,7 +72,7 @@ struct Evaluated {
 /// [`CliError`] with what went wrong.
 pub fn run(args: EvalArgs, context: &Context) -> Result<Outcome, CliError> {
     let other = |error: Box<dyn std::error::Error + Send + Sync>| CliError::Other(error);
-    let (policy, written) = policy_arg::load(&args.policy)?;
+    let Loaded { policy, config: written, .. } = policy_arg::load(&args.policy)?;
     let mut config: RunConfig = match args.config.as_ref().or(written.as_ref()) {
         Some(path) => read_toml(path)?,
         None => RunConfig::default(),

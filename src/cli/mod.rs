@@ -28,8 +28,11 @@ use crate::{
 };
 
 pub mod adapt;
+pub mod ask;
 pub mod eval;
 pub mod export;
+mod forever;
+pub mod health;
 pub mod inspect;
 mod machine;
 pub mod policy_arg;
@@ -55,7 +58,8 @@ pub use source_args::SourceArgs;
                   spatial-ssrl inspect my_bag          what is in it, and which tasks it can make\n  \
                   spatial-ssrl tasks my_bag --out DIR  tasks as a data set, with sheets to look at\n  \
                   spatial-ssrl adapt my_bag            learn on it, test on its last quarter\n  \
-                  spatial-ssrl adapt                   the same on a rendered room\n\n\
+                  spatial-ssrl adapt                   the same on a rendered room\n  \
+                  spatial-ssrl ask photo.jpg map --out map.png   how far everything is\n\n\
                   Exit codes: 0 fine, 1 failure, 2 wrong usage, 3 finished but data was lost.",
     arg_required_else_help = true
 )]
@@ -77,6 +81,8 @@ enum Command {
     Eval(eval::EvalArgs),
     Pretrain(pretrain::PretrainArgs),
     Export(export::ExportArgs),
+    Ask(ask::AskArgs),
+    Health(health::HealthArgs),
 }
 
 /// How a subcommand ended, when it did not fail.
@@ -182,6 +188,8 @@ pub fn main() -> ExitCode {
         Command::Eval(args) => eval::run(args, &context),
         Command::Pretrain(args) => pretrain::run(args, &context),
         Command::Export(args) => export::run(args, &context),
+        Command::Ask(args) => ask::run(args, &context),
+        Command::Health(args) => health::run(args, &context),
     };
     match result {
         Ok(outcome) => ExitCode::from(outcome.code()),

@@ -1,4 +1,4 @@
-//! Which policy a user means: `builtin`, a run, or a policy folder.
+//! What a user may name as a policy: `builtin`, a run that `adapt` wrote, or its policy folder.
 
 use std::path::{Path, PathBuf};
 
@@ -10,20 +10,41 @@ use crate::{
     policy::compact::{CompactPolicy, weights::write_atomically},
 };
 
-/// Loads the policy that `name` means, and tells where the settings of its run are, if it
-/// has any.
+/// A loaded policy and what stands beside it.
+pub struct Loaded {
+    /// The policy.
+    pub policy: CompactPolicy,
+    /// The settings of the run that made it, if they are there.
+    pub config: Option<PathBuf>,
+    /// Where it was read from; none for the one that ships.
+    pub folder: Option<PathBuf>,
+}
+
+/// Loads the policy that `name` names.
 ///
 /// # Errors
-/// [`CliError`] when there is no such policy or it is damaged.
-pub fn load(name: &str) -> Result<(CompactPolicy, Option<PathBuf>), CliError> {
-    let (policy, settings) = if name == "builtin" {
-        (CompactPolicy::builtin(Device::flex()), None)
-    } else {
-        let run = Path::new(name);
-        let settings = run.join("config.toml");
-        (CompactPolicy::load(&folder(run), Device::flex()), settings.is_file().then_some(settings))
-    };
-    Ok((policy.map_err(|e| CliError::Other(Box::new(e)))?, settings))
+/// [`CliError`] with what is missing or damaged.
+pub fn load(name: &str) -> Result<Loaded, CliError> {
+    let device = Device::flex();
+    let other = |error| CliError::Other(Box::new(error));
+    if name == "builtin" {
+        let policy = CompactPolicy::builtin(device).map_err(other)?;
+        return Ok(Loaded { policy, config: None, folder: None });
+    }
+    let run = Path::new(name);
+    let folder = folder(run);
+    if !folder.join("policy.json").is_file() {
+        return Err(CliError::Nothing(format!(
+            "there is no policy in {name}: name a folder that `spatial-ssrl adapt --out RUN` \
+             wrote, or builtin"
+        )));
+    }
+    let config = run.join("config.toml");
+    Ok(Loaded {
+        policy: CompactPolicy::load(&folder, device).map_err(other)?,
+        config: config.is_file().then_some(config),
+        folder: Some(folder),
+    })
 }
 
 /// Both a run and its policy folder may be named.

@@ -237,7 +237,7 @@ impl Encoder {
     }
 
     /// Indices into [`Maps`] of the point outputs.
-    pub(super) fn point_outputs(&self) -> &[usize] {
+    pub(crate) fn point_outputs(&self) -> &[usize] {
         &self.point_outputs
     }
 

@@ -87,7 +87,7 @@ impl Scaler {
         self.scale = param(scale);
     }
 
-    fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+    pub(super) fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         (x - self.mean.val().unsqueeze()) * self.scale.val().unsqueeze()
     }
 }
@@ -285,12 +285,22 @@ impl Head {
         self.far_out.forward(x).flatten(0, 1)
     }
 
+    /// The inverse temperature of depth orders.
+    pub fn order_sharpness(&self) -> Tensor<1> {
+        (self.order_sharpness.val() + ORDER_SHARPNESS).exp()
+    }
+
+    /// The standard deviation of a difference of two farness scores, log depth.
+    pub fn farness_spread(&self) -> Tensor<1> {
+        (self.farness_spread.val() + FARNESS_SPREAD).exp()
+    }
+
     /// Scores of all orders from nearest to farthest, `[batch, n!]`: log-probabilities under
     /// Plackett-Luce with the nearness as worth. `farness` is `[batch, n]`.
     pub fn order(&self, farness: Tensor<2>) -> Tensor<2> {
         let [batch, n] = farness.dims();
         let device = farness.device();
-        let worth = -farness * (self.order_sharpness.val() + ORDER_SHARPNESS).exp().unsqueeze();
+        let worth = -farness * self.order_sharpness().unsqueeze();
         let orders = geometry::permutations(n);
         let count = orders.len();
         let index: Vec<i64> = orders.iter().flatten().map(|&at| at as i64).collect();
@@ -315,7 +325,7 @@ impl Head {
         let ratio = farness.clone().narrow(1, 1, 1) - farness.narrow(1, 0, 1);
         let centres = geometry::bin_centres();
         let centres = Tensor::<1>::from_floats(centres.as_slice(), &device).unsqueeze::<2>();
-        let spread = (self.farness_spread.val() + FARNESS_SPREAD).exp().unsqueeze::<2>();
+        let spread = self.farness_spread().unsqueeze::<2>();
         let off = (ratio - centres) / spread;
         let weights = activation::softmax(-(off.clone() * off) * 0.5, 1);
         let mass = weights.reshape([batch, 1, bins]).matmul(consistent);

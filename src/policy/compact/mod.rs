@@ -15,6 +15,7 @@ use burn::{
 use serde::{Deserialize, Serialize};
 
 mod answers;
+mod ask;
 pub mod batch;
 pub mod encoder;
 mod files;

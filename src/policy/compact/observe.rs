@@ -8,7 +8,7 @@ use half::f16;
 use image::RgbImage;
 use ndarray::{Array3, Axis};
 
-use super::encoder::{Encoder, EncoderError, Maps, Size};
+use super::encoder::{Encoder, EncoderConfig, EncoderError, Maps, Size};
 use crate::{
     frame::{FrameId, RgbdFrame},
     task::{
@@ -170,7 +170,7 @@ impl<'a> Observer<'a> {
             Question::FillHole { hole, options } => {
                 need(1 + usize::from(*options))?;
                 let maps = self.whole(&pieces[0])?;
-                let ring = self.ring(&maps, *hole, task.shown_size());
+                let ring = ring_features(self.encoder, &maps, *hole, task.shown_size());
                 let options = pieces[1..].iter().map(|piece| self.patch(piece));
                 Evidence::Hole { ring, options: options.collect::<Result<_, _>>()? }
             }
@@ -225,104 +225,146 @@ impl<'a> Observer<'a> {
         if let Some(known) = self.patches.get(piece) {
             return Ok(known.clone());
         }
-        let (width, height) = piece.native_size((self.frame.width(), self.frame.height()));
-        let config = self.encoder.config();
-        let size = if width > 2 * height {
-            config.wide_size
-        } else if height > 2 * width {
-            config.tall_size
-        } else {
-            config.square_size
-        };
-        let maps = self.encode(piece, size)?;
-        let features = Arc::new(PatchFeatures {
-            borders: self.inner_borders(&maps),
-            border_channels: self.encoder.border_channels(),
-            context: halves(mean(&maps.0[self.encoder.context_output()])),
-        });
+        let native = piece.native_size((self.frame.width(), self.frame.height()));
+        let maps = self.encode(piece, patch_size(self.encoder.config(), native))?;
+        let features = Arc::new(patch_features(self.encoder, &maps));
         self.patches.insert(*piece, features.clone());
         Ok(features)
-    }
-
-    /// `[side, place, channel]` just inside the borders of the whole map.
-    fn inner_borders(&self, maps: &Maps) -> Vec<f16> {
-        self.borders(maps, |rows, cols, side, t| {
-            let (along_rows, along_cols) = (t * rows - 0.5, t * cols - 0.5);
-            match side {
-                0 => (along_rows, 0.0),
-                1 => (along_rows, cols - 1.0),
-                2 => (0.0, along_cols),
-                _ => (rows - 1.0, along_cols),
-            }
-        })
-    }
-
-    /// Features of the first map cells that lie wholly outside the hole.
-    fn ring(&self, maps: &Maps, hole: Rect, shown_size: (u32, u32)) -> RingFeatures {
-        let (width, height) = (shown_size.0 as f32, shown_size.1 as f32);
-        let left = hole.x as f32 / width;
-        let right = (hole.x as f32 + hole.width as f32) / width;
-        let top = hole.y as f32 / height;
-        let bottom = (hole.y as f32 + hole.height as f32) / height;
-        // Cell k covers k..k+1; its centre has index k.
-        let before = |edge: f32, cells: f32| (edge * cells).floor() - 1.0;
-        let after = |edge: f32, cells: f32| (edge * cells).ceil();
-        let borders = self.borders(maps, |rows, cols, side, t| {
-            let row = (top + t * (bottom - top)) * rows - 0.5;
-            let col = (left + t * (right - left)) * cols - 0.5;
-            match side {
-                0 => (row, before(left, cols)),
-                1 => (row, after(right, cols)),
-                2 => (before(top, rows), col),
-                _ => (after(bottom, rows), col),
-            }
-        });
-        let open = self.encoder.border_outputs().iter().fold([true; SIDES], |open, &output| {
-            let (_, rows, cols) = maps.0[output].dim();
-            let (rows, cols) = (rows as f32, cols as f32);
-            [
-                open[0] && before(left, cols) >= 0.0,
-                open[1] && after(right, cols) <= cols - 1.0,
-                open[2] && before(top, rows) >= 0.0,
-                open[3] && after(bottom, rows) <= rows - 1.0,
-            ]
-        });
-        RingFeatures { borders, open }
-    }
-
-    /// Samples the border outputs at `place(rows, cols, side, t) -> (row, col)`, where `t`
-    /// in 0..1 goes along the side.
-    fn borders(&self, maps: &Maps, place: impl Fn(f32, f32, usize, f32) -> (f32, f32)) -> Vec<f16> {
-        let places = self.encoder.config().border_places;
-        let mut values = Vec::with_capacity(SIDES * places * self.encoder.border_channels());
-        for side in 0..SIDES {
-            for at in 0..places {
-                let t = (at as f32 + 0.5) / places as f32;
-                for &output in self.encoder.border_outputs() {
-                    let map = &maps.0[output];
-                    let (_, rows, cols) = map.dim();
-                    let (row, col) = place(rows as f32, cols as f32, side, t);
-                    sample(map, row, col, &mut values);
-                }
-            }
-        }
-        halves(values)
     }
 
     /// Everything that is known about one marked point.
     fn point(&self, maps: &Maps, point: Pixel) -> Vec<f16> {
         let x = (point.x as f32 + 0.5) / self.frame.width() as f32;
         let y = (point.y as f32 + 0.5) / self.frame.height() as f32;
+        PointReader::new(self.encoder, maps).read(x, y)
+    }
+}
+
+/// The size at which a patch of `width` x `height` pixels is encoded.
+pub fn patch_size(config: &EncoderConfig, (width, height): (u32, u32)) -> Size {
+    if width > height.saturating_mul(2) {
+        config.wide_size
+    } else if height > width.saturating_mul(2) {
+        config.tall_size
+    } else {
+        config.square_size
+    }
+}
+
+/// What is kept of a patch that was encoded on its own, at [`patch_size`].
+pub fn patch_features(encoder: &Encoder, maps: &Maps) -> PatchFeatures {
+    PatchFeatures {
+        borders: inner_borders(encoder, maps),
+        border_channels: encoder.border_channels(),
+        context: halves(mean(&maps.0[encoder.context_output()])),
+    }
+}
+
+/// `[side, place, channel]` just inside the borders of the whole map.
+fn inner_borders(encoder: &Encoder, maps: &Maps) -> Vec<f16> {
+    borders(encoder, maps, |rows, cols, side, t| {
+        let (along_rows, along_cols) = (t * rows - 0.5, t * cols - 0.5);
+        match side {
+            0 => (along_rows, 0.0),
+            1 => (along_rows, cols - 1.0),
+            2 => (0.0, along_cols),
+            _ => (rows - 1.0, along_cols),
+        }
+    })
+}
+
+/// Features of the first map cells of an encoded picture that lie wholly outside `hole`, a
+/// rectangle in pixels of the picture, which is `shown_size` wide and high.
+pub fn ring_features(
+    encoder: &Encoder,
+    maps: &Maps,
+    hole: Rect,
+    shown_size: (u32, u32),
+) -> RingFeatures {
+    let (width, height) = (shown_size.0 as f32, shown_size.1 as f32);
+    let left = hole.x as f32 / width;
+    let right = (hole.x as f32 + hole.width as f32) / width;
+    let top = hole.y as f32 / height;
+    let bottom = (hole.y as f32 + hole.height as f32) / height;
+    // Cell k covers k..k+1; its centre has index k.
+    let before = |edge: f32, cells: f32| (edge * cells).floor() - 1.0;
+    let after = |edge: f32, cells: f32| (edge * cells).ceil();
+    let borders = borders(encoder, maps, |rows, cols, side, t| {
+        let row = (top + t * (bottom - top)) * rows - 0.5;
+        let col = (left + t * (right - left)) * cols - 0.5;
+        match side {
+            0 => (row, before(left, cols)),
+            1 => (row, after(right, cols)),
+            2 => (before(top, rows), col),
+            _ => (after(bottom, rows), col),
+        }
+    });
+    let open = encoder.border_outputs().iter().fold([true; SIDES], |open, &output| {
+        let (_, rows, cols) = maps.0[output].dim();
+        let (rows, cols) = (rows as f32, cols as f32);
+        [
+            open[0] && before(left, cols) >= 0.0,
+            open[1] && after(right, cols) <= cols - 1.0,
+            open[2] && before(top, rows) >= 0.0,
+            open[3] && after(bottom, rows) <= rows - 1.0,
+        ]
+    });
+    RingFeatures { borders, open }
+}
+
+/// Samples the border outputs at `place(rows, cols, side, t) -> (row, col)`, where `t`
+/// in 0..1 goes along the side.
+fn borders(
+    encoder: &Encoder,
+    maps: &Maps,
+    place: impl Fn(f32, f32, usize, f32) -> (f32, f32),
+) -> Vec<f16> {
+    let places = encoder.config().border_places;
+    let mut values = Vec::with_capacity(SIDES * places * encoder.border_channels());
+    for side in 0..SIDES {
+        for at in 0..places {
+            let t = (at as f32 + 0.5) / places as f32;
+            for &output in encoder.border_outputs() {
+                let map = &maps.0[output];
+                let (_, rows, cols) = map.dim();
+                let (row, col) = place(rows as f32, cols as f32, side, t);
+                sample(map, row, col, &mut values);
+            }
+        }
+    }
+    halves(values)
+}
+
+/// Reads what is known about places of one encoded picture. The context of a place is
+/// averaged once for all places of a cell, so that a whole map of places stays cheap.
+pub struct PointReader<'a> {
+    encoder: &'a Encoder,
+    maps: &'a Maps,
+    contexts: HashMap<(usize, usize), Vec<f32>>,
+}
+
+impl<'a> PointReader<'a> {
+    /// For the maps of one picture.
+    pub fn new(encoder: &'a Encoder, maps: &'a Maps) -> Self {
+        PointReader { encoder, maps, contexts: HashMap::new() }
+    }
+
+    /// `[channel]` at a place in 0..1 of the picture's width and height: point outputs,
+    /// context around, column and row in -1..1.
+    pub fn read(&mut self, x: f32, y: f32) -> Vec<f16> {
         let mut values = Vec::with_capacity(self.encoder.point_channels());
         for &output in self.encoder.point_outputs() {
-            let map = &maps.0[output];
+            let map = &self.maps.0[output];
             let (_, rows, cols) = map.dim();
             sample(map, y * rows as f32 - 0.5, x * cols as f32 - 0.5, &mut values);
         }
-        let context = &maps.0[self.encoder.context_output()];
-        for reach in CONTEXT_REACH {
-            values.extend(mean_around(context, y, x, reach));
-        }
+        let context = &self.maps.0[self.encoder.context_output()];
+        let (_, rows, cols) = context.dim();
+        let cell = (cell_of(y, rows), cell_of(x, cols));
+        let around = self.contexts.entry(cell).or_insert_with(|| {
+            CONTEXT_REACH.iter().flat_map(|&reach| mean_around(context, cell, reach)).collect()
+        });
+        values.extend_from_slice(around);
         values.extend([2.0 * x - 1.0, 2.0 * y - 1.0]);
         halves(values)
     }
@@ -355,14 +397,16 @@ fn mean(map: &Array3<f32>) -> Vec<f32> {
     map.axis_iter(Axis(0)).map(|channel| channel.mean().unwrap_or(0.0)).collect()
 }
 
-/// Mean of each channel over the cells at most `reach` from the one at a place in 0..1.
-fn mean_around(map: &Array3<f32>, y: f32, x: f32, reach: usize) -> Vec<f32> {
+/// The cell of a row of `cells` that holds a place in 0..1.
+fn cell_of(at: f32, cells: usize) -> usize {
+    ((at * cells as f32) as usize).min(cells.saturating_sub(1))
+}
+
+/// Mean of each channel over the cells at most `reach` from this one.
+fn mean_around(map: &Array3<f32>, (row, col): (usize, usize), reach: usize) -> Vec<f32> {
     let (_, rows, cols) = map.dim();
-    let window = |at: f32, cells: usize| {
-        let centre = ((at * cells as f32) as usize).min(cells - 1);
-        centre.saturating_sub(reach)..(centre + reach + 1).min(cells)
-    };
-    let (rows, cols) = (window(y, rows), window(x, cols));
+    let window = |at: usize, cells: usize| at.saturating_sub(reach)..(at + reach + 1).min(cells);
+    let (rows, cols) = (window(row, rows), window(col, cols));
     let part = map.slice(ndarray::s![.., rows, cols]);
     part.axis_iter(Axis(0)).map(|channel| channel.mean().unwrap_or(0.0)).collect()
 }

@@ -1,0 +1,183 @@
+//! Whether depth lies where colour does: edges of depth should fall on edges of colour.
+//!
+//! Depth edges are laid over the colour picture shifted and scaled in many ways, and turned.
+//! The score of each way is the mean rank of the colour's gradient under them. Registered
+//! pictures score best as they are.
+
+use image::RgbImage;
+
+use crate::frame::DepthMap;
+
+/// Shifts that are tried, as parts of the picture's width, in steps each way.
+const STEP: f64 = 0.008;
+const STEPS: i32 = 6;
+/// Scales about the middle that are tried, with fewer shifts: depth cameras often see a wider
+/// field than colour cameras.
+const SCALES: [f64; 10] = [0.62, 0.7, 0.8, 0.9, 0.95, 1.05, 1.12, 1.25, 1.4, 1.55];
+const SCALE_SHIFTS: [f64; 3] = [-0.03, 0.0, 0.03];
+/// Neighbours whose depths differ by more than this in log depth are an edge.
+const DEPTH_EDGE: f32 = 0.06;
+/// Fewer edges say nothing; more than the most tell nothing new.
+const LEAST_EDGES: usize = 60;
+const MOST_EDGES: usize = 3000;
+
+/// How colour is turned before depth is laid over it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turned {
+    /// Not at all.
+    No,
+    /// Left and right exchanged.
+    Mirrored,
+    /// By 180 degrees.
+    UpsideDown,
+}
+
+/// One way to lay depth over colour. Shifts are parts of the picture's width, to the right and
+/// down; they say where depth would have to go.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Way {
+    /// Scale about the middle.
+    pub scale: f64,
+    /// Shift to the right.
+    pub right: f64,
+    /// Shift down.
+    pub down: f64,
+    /// How colour is turned.
+    pub turned: Turned,
+}
+
+impl Way {
+    const AS_IS: Way = Way { scale: 1.0, right: 0.0, down: 0.0, turned: Turned::No };
+
+    /// The farthest that an edge of the picture moves, as a part of its width.
+    pub fn moves(&self) -> f64 {
+        self.right.hypot(self.down) + (self.scale - 1.0).abs() / 2.0
+    }
+}
+
+/// All ways that are tried; the first is as it is, the next two are turned.
+pub fn ways() -> Vec<Way> {
+    let as_is = Way::AS_IS;
+    let mut all = vec![
+        as_is,
+        Way { turned: Turned::Mirrored, ..as_is },
+        Way { turned: Turned::UpsideDown, ..as_is },
+    ];
+    for down in -STEPS..=STEPS {
+        for right in -STEPS..=STEPS {
+            let (right, down) = (STEP * f64::from(right), STEP * f64::from(down));
+            if (right, down) != (0.0, 0.0) {
+                all.push(Way { right, down, ..as_is });
+            }
+        }
+    }
+    for scale in SCALES {
+        for down in SCALE_SHIFTS {
+            all.extend(SCALE_SHIFTS.map(|right| Way { scale, right, down, turned: Turned::No }));
+        }
+    }
+    all
+}
+
+/// The score of each way for one frame, -0.5 to 0.5; nothing with too few depth edges. Both
+/// pictures have the same size.
+pub fn scores(color: &RgbImage, depth_m: &DepthMap, ways: &[Way]) -> Option<Vec<f64>> {
+    let (width, height) = (color.width() as usize, color.height() as usize);
+    let edges = depth_edges(depth_m);
+    if depth_m.dim() != (height, width) || edges.len() < LEAST_EDGES {
+        return None;
+    }
+    let ranks = gradient_ranks(color);
+    let (cx, cy) = (width as f64 / 2.0, height as f64 / 2.0);
+    let score = |way: &Way| {
+        let (dx, dy) = (way.right * width as f64, way.down * width as f64);
+        let (mut sum, mut count) = (0.0, 0_u32);
+        for &(x, y) in &edges {
+            let u = ((x - cx) * way.scale + cx + dx).round();
+            let v = ((y - cy) * way.scale + cy + dy).round();
+            // The outermost pixels have no gradient.
+            if u < 1.0 || v < 1.0 || u >= width as f64 - 1.0 || v >= height as f64 - 1.0 {
+                continue;
+            }
+            let (u, v) = match way.turned {
+                Turned::No => (u as usize, v as usize),
+                Turned::Mirrored => (width - 1 - u as usize, v as usize),
+                Turned::UpsideDown => (width - 1 - u as usize, height - 1 - v as usize),
+            };
+            sum += f64::from(ranks[v * width + u]);
+            count += 1;
+        }
+        if count < LEAST_EDGES as u32 / 2 { 0.0 } else { sum / f64::from(count) - 0.5 }
+    };
+    Some(ways.iter().map(score).collect())
+}
+
+/// Places (column, row) between neighbours whose depths differ.
+fn depth_edges(depth_m: &DepthMap) -> Vec<(f64, f64)> {
+    let (rows, cols) = depth_m.dim();
+    let mut edges = Vec::new();
+    for row in 0..rows {
+        for col in 0..cols {
+            let z_m = depth_m[[row, col]];
+            let mut look = |other: Option<&f32>, x: f64, y: f64| {
+                // Written so that NaN is no edge.
+                if other.is_some_and(|other| (other / z_m).ln().abs() > DEPTH_EDGE) {
+                    edges.push((x, y));
+                }
+            };
+            look(depth_m.get((row, col + 1)), col as f64 + 0.5, row as f64);
+            look(depth_m.get((row + 1, col)), col as f64, row as f64 + 0.5);
+        }
+    }
+    let every = edges.len().div_ceil(MOST_EDGES).max(1);
+    edges.into_iter().step_by(every).collect()
+}
+
+/// The rank of every pixel's gradient among all, 0 to 1: light and contrast do not count.
+fn gradient_ranks(color: &RgbImage) -> Vec<f32> {
+    let (width, height) = (color.width() as usize, color.height() as usize);
+    let bytes = color.as_raw();
+    let mut gradients = vec![0_u8; width * height];
+    for row in 1..height.saturating_sub(1) {
+        for col in 1..width.saturating_sub(1) {
+            let at = row * width + col;
+            let step = |a: usize, b: usize| {
+                let channel = |c: usize| bytes[a * 3 + c].abs_diff(bytes[b * 3 + c]);
+                channel(0).max(channel(1)).max(channel(2))
+            };
+            gradients[at] = step(at + 1, at - 1).max(step(at + width, at - width));
+        }
+    }
+    let mut counts = [0_u32; 256];
+    gradients.iter().for_each(|&g| counts[usize::from(g)] += 1);
+    let (mut below, mut ranks) = (0, [0.0_f32; 256]);
+    for (rank, count) in ranks.iter_mut().zip(counts) {
+        *rank = (below as f32 + count as f32 / 2.0) / gradients.len().max(1) as f32;
+        below += count;
+    }
+    gradients.into_iter().map(|g| ranks[usize::from(g)]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shifted_box_is_found_where_it_is() {
+        let inside = |x: i64, y: i64| (100..220).contains(&x) && (80..200).contains(&y);
+        let color = RgbImage::from_fn(384, 288, |x, y| {
+            image::Rgb(if inside(x.into(), y.into()) { [200, 60, 40] } else { [70, 80, 90] })
+        });
+        for shift in [0_i64, 15] {
+            let depth_m = DepthMap::from_shape_fn((288, 384), |(y, x)| {
+                if inside(x as i64 + shift, y as i64) { 1.0 } else { 2.0 }
+            });
+            let ways = ways();
+            let scores = scores(&color, &depth_m, &ways).unwrap();
+            let best = (0..ways.len()).max_by(|&a, &b| scores[a].total_cmp(&scores[b])).unwrap();
+            let moved = ways[best].right * 384.0;
+            assert!((moved - shift as f64).abs() < 3.0 && ways[best].scale == 1.0);
+        }
+        assert!(scores(&color, &DepthMap::from_elem((288, 384), 1.0), &ways()).is_none());
+    }
+}

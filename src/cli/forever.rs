@@ -1,0 +1,113 @@
+//! `adapt --forever`: learning without end.
+
+use burn::tensor::Device;
+
+use super::{
+    CliError, Context, Outcome,
+    adapt::{self, AdaptArgs, Reading, from_replay, outcome},
+    machine::memory_bytes,
+    policy_arg,
+};
+use crate::{
+    adapt::{
+        checkpoint::{Checkpoints, FileSystem, Files},
+        field::{FieldCursor, FieldSummary, Until, field},
+        keeper::Keeper,
+        learner::Learner,
+    },
+    policy::compact::CompactPolicy,
+};
+
+/// Whether a checkpoint is one of a run without end.
+pub fn is_forever(files: &Files) -> bool {
+    !files.contains_key(crate::adapt::replay::TESTS)
+}
+
+/// Learns until told to stop.
+///
+/// # Errors
+/// [`CliError`] with what went wrong.
+pub fn run(args: &AdaptArgs, files: Option<Files>, context: &Context) -> Result<Outcome, CliError> {
+    let other = |e: Box<dyn std::error::Error + Send + Sync>| CliError::Other(e);
+    let (mut learner, mut cursor) = match files {
+        Some(files) => Learner::from_files::<FieldCursor>(&files, Device::flex())
+            .map_err(|e| other(Box::new(e)))?,
+        None => {
+            let mut config = adapt::config(args)?;
+            // The highest learning rate is for a run with an end.
+            config.learn.steps = 0;
+            let (known, policy, heritage) = match adapt::start(&args.policy, &mut config)? {
+                Some((policy, heritage)) => (true, policy, heritage),
+                None => {
+                    let random =
+                        CompactPolicy::new(config.policy.clone(), config.seed, Device::flex());
+                    (false, random.map_err(|e| other(Box::new(e)))?, Default::default())
+                }
+            };
+            let mut learner =
+                Learner::new(policy, known, config).map_err(|e| other(Box::new(e)))?;
+            learner.inherit(heritage);
+            let cursor = FieldCursor { source: args.source.clone(), ..FieldCursor::default() };
+            (learner, cursor)
+        }
+    };
+    let (config, source) = (learner.config().clone(), cursor.source.clone());
+    let from_step = learner.trainer().steps();
+    let (out, mut watch) = adapt::open_run(args, &source, &config, from_step, context)?;
+    let checkpoints =
+        Checkpoints::new(out.join("checkpoints"), FileSystem, config.checkpoint.clone());
+    let mut keeper = Keeper::new(Some(&checkpoints), config.checkpoint.every_s);
+    let until =
+        Until { budget: args.max_seconds.map(adapt::seconds).transpose()?, steps: args.steps };
+    let reading = Reading::default();
+    let options = args.source_args.options();
+    let open = || reading.open(&source, &options);
+    let learnt = field(&mut learner, &mut cursor, open, until, &mut keeper, &mut watch);
+    watch.finish();
+    let mut summary = learnt.map_err(from_replay)?;
+    summary.peak_rss_bytes = memory_bytes("VmHWM:").unwrap_or(0);
+    policy_arg::save(&out.join("policy"), &learner.policy(), &learner.heritage())?;
+    let json = serde_json::to_string_pretty(&summary).map_err(|e| other(Box::new(e)))? + "\n";
+    adapt::write(&out.join("summary.json"), json.as_bytes())?;
+    if args.json {
+        context.print(&json)?;
+    } else {
+        context.print(&format!("{}written to {}\n", told(&summary), out.display()))?;
+    }
+    Ok(outcome(context, &reading.latest()))
+}
+
+fn told(summary: &FieldSummary) -> String {
+    let list = |tally: &crate::tally::Tally| {
+        let counts: Vec<String> = tally.iter().map(|(why, n)| format!("{why} {n}")).collect();
+        if counts.is_empty() { "none".to_owned() } else { counts.join(", ") }
+    };
+    let FieldSummary { frames, candidates, updates, checkpoints, .. } = summary;
+    format!(
+        "{}: {} frames read in {} whole rounds and a part, {} used\n  skipped {}\n\
+         tasks     {}; {} remembered, {} places\n\
+         updates   {} applied, skipped {}\n\
+         promoted  {}, rejected {}; version {} serves\n  alarms {}, rolled back {}\n\
+         kept      {} checkpoints, {} failed\n\
+         time      {:.0} s; peak memory {} MiB\n",
+        summary.source,
+        frames.read,
+        summary.rounds,
+        frames.used,
+        list(&frames.skipped),
+        list(&summary.tasks),
+        summary.remembered,
+        summary.places,
+        updates.applied,
+        list(&updates.skipped),
+        candidates.promoted,
+        list(&candidates.rejected),
+        summary.version,
+        list(&candidates.alarms),
+        candidates.rolled_back,
+        checkpoints.written,
+        checkpoints.failed,
+        summary.seconds,
+        summary.peak_rss_bytes >> 20,
+    )
+}

@@ -1,0 +1,159 @@
+//! Is the picture upside down or mirrored?
+//!
+//! The picture is cut into patches, and the policy is asked, as in the reordering task, whether
+//! they stand where they belong or in reverse, for the picture as it is and for the turned one.
+//! Borders fit alike in both, so what differs is where a patch's look belongs: floors below,
+//! left-hand things left. That what stands lower is nearer counts a little too. All of it
+//! changes sign when the picture is turned, so an ambiguous picture gets one half.
+
+use std::sync::Arc;
+
+use image::{RgbImage, imageops};
+use serde::Serialize;
+
+use super::{FarnessMap, Look, SenseError, Skill, encode};
+use crate::{
+    policy::compact::{
+        geometry::permutations,
+        observe::{Evidence, Observation, patch_features, patch_size},
+    },
+    task::{Question, piece::patch_rect},
+};
+
+/// Log-odds of "upright" per nat by which patches fit the upright picture better; below 1,
+/// because a policy is surer of such answers than it is right (measured on five cameras).
+const PER_NAT: f32 = 0.2;
+/// The same for left and right, which views mirrored at random teach a policy to ignore.
+const PER_NAT_SIDEWAYS: f32 = 0.05;
+/// Log-odds of "upright" per log depth by which the lower edge is nearer than the upper.
+const PER_SLOPE: f32 = 1.0;
+
+/// How a picture lies, as probabilities.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Orientation {
+    /// The picture is turned by 180 degrees, against being upright.
+    pub upside_down: f32,
+    /// The picture is mirrored, left and right exchanged. One picture of a scene rarely
+    /// tells, and a policy that learnt from mirrored views (the default) hardly ever: expect
+    /// values near one half.
+    pub mirrored: f32,
+    /// What the first rests on: nats by which patches fit the upright picture better.
+    pub upright_nats: f32,
+    /// And by how much farther the upper edge is than the lower, in log depth.
+    pub upper_farther: f32,
+    /// What the second rests on: nats by which patches fit the unmirrored picture better.
+    pub unmirrored_nats: f32,
+}
+
+impl<S: Skill> Look<'_, S> {
+    /// Whether the picture is upside down (as from a camera mounted so) or mirrored.
+    ///
+    /// # Errors
+    /// [`SenseError::Encoder`] and [`SenseError::Skill`].
+    pub fn orientation(&self) -> Result<Orientation, SenseError> {
+        let turned = imageops::rotate180(self.picture);
+        let mirrored = imageops::flip_horizontal(self.picture);
+        let grid = self.grid(self.picture, 2, 2)?;
+        let upright = [grid.clone(), self.grid(self.picture, 4, 1)?];
+        let reversed = [self.grid(&turned, 2, 2)?, self.grid(&turned, 4, 1)?];
+        let straight = [grid, self.grid(self.picture, 1, 4)?];
+        let crossed = [self.grid(&mirrored, 2, 2)?, self.grid(&mirrored, 1, 4)?];
+        let upright_nats = self.in_place(&upright, true)? - self.in_place(&reversed, true)?;
+        let unmirrored_nats = self.in_place(&straight, false)? - self.in_place(&crossed, false)?;
+        let upper_farther = upper_farther(&self.map()?);
+        let odds = PER_NAT * upright_nats + PER_SLOPE * upper_farther;
+        Ok(Orientation {
+            upside_down: logistic(-odds),
+            mirrored: logistic(-PER_NAT_SIDEWAYS * unmirrored_nats),
+            upright_nats,
+            upper_farther,
+            unmirrored_nats,
+        })
+    }
+
+    /// A picture as a grid of patches in their places.
+    fn grid(&self, picture: &RgbImage, rows: u8, cols: u8) -> Result<Observation, SenseError> {
+        let encoder = self.skill.encoder();
+        let (width, height) = picture.dimensions();
+        let rects = (0..rows * cols).filter_map(|at| patch_rect(width, height, rows, cols, at));
+        let patches = rects.map(|rect| {
+            let corner = (rect.x.max(0) as u32, rect.y.max(0) as u32);
+            let patch =
+                imageops::crop_imm(picture, corner.0, corner.1, rect.width, rect.height).to_image();
+            let size = patch_size(encoder.config(), (rect.width, rect.height));
+            let maps = encode(self.skill, &patch, size)?;
+            Ok(Some(Arc::new(patch_features(encoder, &maps))))
+        });
+        Ok(Observation {
+            picture_size: (width, height),
+            question: Question::Arrange { rows, cols, blank: None },
+            evidence: Evidence::Patches(patches.collect::<Result<_, SenseError>>()?),
+        })
+    }
+
+    /// By how many nats the patches stand rather where they are than in reverse: rows from
+    /// bottom to top, or columns from right to left. Summed over the grids.
+    fn in_place(&self, grids: &[Observation], vertically: bool) -> Result<f32, SenseError> {
+        let grids: Vec<&Observation> = grids.iter().collect();
+        let all = self.skill.log_probabilities(&grids).map_err(SenseError::Skill)?;
+        let nats = grids.iter().zip(all).map(|(grid, logp)| {
+            let Question::Arrange { rows, cols, .. } = grid.question else { return 0.0 };
+            let (rows, cols) = (usize::from(rows), usize::from(cols));
+            let reversed: Vec<usize> = (0..rows * cols)
+                .map(|place| match vertically {
+                    true => (rows - 1 - place / cols) * cols + place % cols,
+                    false => place / cols * cols + cols - 1 - place % cols,
+                })
+                .collect();
+            let at = permutations(rows * cols).iter().position(|order| *order == reversed);
+            match (logp.first(), at.and_then(|at| logp.get(at))) {
+                (Some(as_is), Some(reversed)) => as_is - reversed,
+                _ => 0.0,
+            }
+        });
+        Ok(nats.sum())
+    }
+}
+
+/// How much farther the upper edge is than the lower, from the straight line through all
+/// places.
+fn upper_farther(map: &FarnessMap) -> f32 {
+    let grid = map.grid();
+    let (rows, cols) = grid.dim();
+    let places = (rows * cols).max(1) as f32;
+    // Heights run from 1/2 at the upper edge to -1/2; their variance over the picture is 1/12.
+    let height = |row: usize| 0.5 - (row as f32 + 0.5) / rows.max(1) as f32;
+    12.0 * grid.indexed_iter().map(|((row, _), farness)| farness * height(row)).sum::<f32>()
+        / places
+}
+
+fn logistic(odds: f32) -> f32 {
+    1.0 / (1.0 + (-odds).exp())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sense::SpatialSense;
+
+    #[test]
+    fn a_turned_picture_gets_the_opposite_answer() {
+        let sense = SpatialSense::builtin().unwrap();
+        let picture = RgbImage::from_fn(160, 120, |x, y| {
+            image::Rgb([(x * 255 / 160) as u8, (y * 2) as u8, ((x ^ y) & 255) as u8])
+        });
+        let turned = imageops::rotate180(&picture);
+        let ask = |picture: &RgbImage| sense.look(picture).unwrap().orientation().unwrap();
+        let (a, b) = (ask(&picture), ask(&turned));
+        // The encoder's strides are not quite symmetric, farness less so than patches.
+        assert!((a.upright_nats + b.upright_nats).abs() < 1e-2, "{a:?} {b:?}");
+        assert!((0.0..=1.0).contains(&a.mirrored));
+    }
+
+    #[test]
+    fn the_upper_edge_of_a_floor_is_farther() {
+        let grid = ndarray::Array2::from_shape_fn((40, 30), |(row, _)| -(row as f32 + 0.5) / 40.0);
+        let slope = upper_farther(&FarnessMap::new(grid, (300, 400)));
+        assert!((slope - 1.0).abs() < 1e-2, "{slope}");
+    }
+}
