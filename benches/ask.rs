@@ -14,7 +14,7 @@ use std::{
 use burn::tensor::Device;
 use criterion::{Criterion, criterion_group, criterion_main};
 use spatial_ssrl::{
-    adapt::{LearnConfig, Learner},
+    adapt::{LearnConfig, Trainer},
     frame::{RgbdFrame, SensorModel},
     grpo::GrpoConfig,
     policy::compact::CompactPolicy,
@@ -118,7 +118,7 @@ fn measure(beside: Beside) -> Option<Measured> {
     let sense = SpatialSense::builtin().ok()?;
     let config = LearnConfig { views: 4, ..LearnConfig::default() };
     let policy = CompactPolicy::builtin(Device::flex()).ok()?;
-    let mut learner = Learner::new(
+    let mut learner = Trainer::new(
         policy,
         TaskSet::default(),
         SensorModel::default(),

@@ -34,6 +34,8 @@ fn a_rendered_room_is_learnt_saved_and_evaluated_and_the_same_seed_gives_the_sam
             out.to_str().unwrap(),
             "--seed",
             "5",
+            "--policy",
+            "none",
         ]);
         assert_eq!(code, 0, "{stderr}");
         assert!(stdout.contains("before") && stdout.contains("blind"), "{stdout}");

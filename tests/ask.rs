@@ -10,7 +10,7 @@ use image::{RgbImage, imageops};
 use rand::RngExt;
 use serde_json::Value;
 use spatial_ssrl::{
-    adapt::replay::{RunConfig, Watch, replay},
+    adapt::replay::{Begin, Job, RunConfig, Watch, replay},
     frame::RgbdFrame,
     sense::{DepthSample, SpatialSense},
     source::{
@@ -147,7 +147,7 @@ struct Quiet;
 impl Watch for Quiet {
     fn phase(&mut self, _: &str, _: &str, _: Option<u64>) {}
     fn advance(&mut self, _: u64) {}
-    fn step(&mut self, _: &spatial_ssrl::adapt::learner::Step) {}
+    fn step(&mut self, _: &spatial_ssrl::adapt::trainer::Step) {}
     fn stopped(&self) -> bool {
         false
     }
@@ -166,8 +166,17 @@ fn a_policy_orders_and_measures_the_room_that_it_learnt_in() {
         let mut source = source::open(spec, &SourceOptions::default())?;
         Ok::<_, SourceError>(Box::new(move || source.next_frame()) as _)
     };
-    let (policy, _) = replay(spec, &config, open, None, None, Device::flex(), &mut Quiet).unwrap();
-    let sense = SpatialSense::new(policy);
+    let job = Job {
+        source: spec,
+        config: &config,
+        begin: Begin::Random,
+        checkpoints: None,
+        extent: None,
+        budget: None,
+        device: Device::flex(),
+    };
+    let (learner, _) = replay(job, open, &mut Quiet).unwrap();
+    let sense = SpatialSense::new(learner.policy());
 
     let mut rng = seed::rng(11);
     let (mut pairs, mut right, mut said) = (0_u32, 0_u32, 0.0);

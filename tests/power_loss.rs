@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-const CONFIG: &str = "[learn]\nsteps = 150\nmax_views = 24\nmemory_per_kind = 300\n\
+const CONFIG: &str = "[learn]\nsteps = 150\nmax_views = 16\nmemory_per_kind = 300\n\
                       [split]\ntasks_per_kind = 40\n[promote]\ncheck_every = 40\n\
                       [checkpoint]\nevery_s = 0.2\ndisk_floor_bytes = 0\n";
 
@@ -27,7 +27,7 @@ fn a_killed_and_resumed_run_gives_the_same_weights_as_an_uninterrupted_one() {
     std::fs::write(&config, CONFIG).unwrap();
     let (whole, broken) = (folder.path().join("whole"), folder.path().join("broken"));
     let start = |out: &Path| {
-        ["adapt", "room:seed=3,frames=40", "--config", path(&config), "--out", path(out)]
+        ["adapt", "room:seed=3,frames=30", "--config", path(&config), "--out", path(out)]
             .map(str::to_owned)
     };
     let done = command(&start(&whole).each_ref().map(String::as_str)).output().unwrap();
@@ -47,7 +47,7 @@ fn a_killed_and_resumed_run_gives_the_same_weights_as_an_uninterrupted_one() {
             command(&start(&broken).each_ref().map(String::as_str)).spawn().unwrap()
         };
         // Later and later, so that it comes on even on a slow machine; never at the same point.
-        std::thread::sleep(Duration::from_millis(900 + 137 * attempt));
+        std::thread::sleep(Duration::from_millis(900 + 610 * attempt));
         if child.try_wait().unwrap().is_none() {
             child.kill().unwrap();
             child.wait().unwrap();

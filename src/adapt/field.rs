@@ -106,6 +106,7 @@ pub fn field<'a, E: std::error::Error + 'static>(
                 }
             }
             if keeper.due() {
+                watch.flush();
                 keeper.save(learner, cursor, |_| Ok(()));
             }
             watch.rest();
@@ -119,6 +120,7 @@ pub fn field<'a, E: std::error::Error + 'static>(
         }
         (cursor.rounds, cursor.read) = (cursor.rounds + 1, 0);
     }
+    watch.flush();
     keeper.save(learner, cursor, |_| Ok(()));
     let (state, trainer) = (learner.state(), learner.trainer());
     let mut counts = trainer.counts().clone();

@@ -136,7 +136,10 @@ fn a_learner_that_was_put_away_goes_on_bit_for_bit() {
         learn(learner, 40);
     }
     assert_eq!(first.candidate().weights().unwrap(), second.candidate().weights().unwrap());
-    assert_eq!(first.state(), second.state());
+    // All but the times.
+    let plain =
+        |learner: &Learner| LearnerState { tested: Counts::default(), ..learner.state().clone() };
+    assert_eq!(plain(&first), plain(&second));
     let (first, second) = (first.files(&0_u64).unwrap(), second.files(&0_u64).unwrap());
     for (name, bytes) in first.iter().filter(|(name, _)| *name != "state.cbor") {
         assert!(second[name] == *bytes, "{name} differs");

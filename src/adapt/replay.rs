@@ -44,6 +44,8 @@ pub trait Watch {
     fn step(&mut self, step: &Step);
     /// A candidate was tested.
     fn checked(&mut self, _check: &Check) {}
+    /// A checkpoint is about to be written: what was told so far must be on the disk with it.
+    fn flush(&mut self) {}
     /// Work was done: rest as long as the budget asks.
     fn rest(&mut self) {}
     /// Whether to stop learning and finish with what there is.
@@ -261,6 +263,7 @@ pub fn replay<'a, E: std::error::Error + 'static>(
         if keeper.due() {
             let elapsed_s = cursor.elapsed_s + started.elapsed().as_secs_f64();
             let cursor = Cursor { elapsed_s, ..cursor.clone() };
+            watch.flush();
             keeper.save(&learner, &cursor, |files| add_tests(files, &run.held_out));
         }
         watch.rest();
@@ -268,6 +271,7 @@ pub fn replay<'a, E: std::error::Error + 'static>(
     if watch.stopped() {
         let elapsed_s = cursor.elapsed_s + started.elapsed().as_secs_f64();
         let cursor = Cursor { elapsed_s, ..cursor.clone() };
+        watch.flush();
         keeper.save(&learner, &cursor, |files| add_tests(files, &run.held_out));
     }
     if learner.trainer().steps() > checked {
@@ -498,6 +502,7 @@ impl Run<'_> {
                 if save {
                     self.keep_for_test(&std::mem::take(&mut held_out))?;
                     let cursor = Cursor { taken: self.gate.taken(), ..self.cursor.clone() };
+                    watch.flush();
                     keeper.save(learner, &cursor, |files| add_tests(files, &self.held_out));
                 }
                 watch.rest();

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{CliError, Context, Outcome, policy_arg};
 use crate::{
     frame::{Intrinsics, convert::color_from_encoded},
-    policy::compact::CompactPolicy,
+    policy::compact::served::Served,
     sense::{DepthSample, Look, SpatialSense},
     task::{Direction, Facing, Pixel, Rect},
 };
@@ -141,7 +141,9 @@ pub type Camera = std::sync::Arc<[f64; 4]>;
 /// [`CliError`] with what went wrong.
 pub fn run(args: AskArgs, context: &Context) -> Result<Outcome, CliError> {
     let picture = read_picture(&args.picture)?;
-    let sense = SpatialSense::new(policy_arg::load(&args.policy)?.policy);
+    let policy = policy_arg::load(&args.policy)?.policy;
+    // Answered as a robot would be: by tract alone, from the policy's ONNX.
+    let sense = SpatialSense::new(Served::from_policy(&policy).map_err(other)?);
     let look = sense.look(&picture).map_err(other)?;
     let answer = answer(&look, &picture, &args.question)?;
     if args.json {
@@ -164,7 +166,7 @@ struct Answer {
 }
 
 fn answer(
-    look: &Look<'_, CompactPolicy>,
+    look: &Look<'_, Served>,
     picture: &RgbImage,
     question: &AskQuestion,
 ) -> Result<Answer, CliError> {
@@ -183,7 +185,7 @@ fn answer(
     }
 }
 
-fn order(look: &Look<'_, CompactPolicy>, pixels: &[Pixel]) -> Result<Answer, CliError> {
+fn order(look: &Look<'_, Served>, pixels: &[Pixel]) -> Result<Answer, CliError> {
     let order = look.order(pixels).map_err(other)?;
     let mut text = "nearest to farthest\n".to_owned();
     let mut pairs = Vec::new();
@@ -212,7 +214,7 @@ fn order(look: &Look<'_, CompactPolicy>, pixels: &[Pixel]) -> Result<Answer, Cli
     Ok(Answer { text, json })
 }
 
-fn map(look: &Look<'_, CompactPolicy>, out: &Path) -> Result<Answer, CliError> {
+fn map(look: &Look<'_, Served>, out: &Path) -> Result<Answer, CliError> {
     let map = look.map().map_err(other)?;
     let written = map.false_colour().save_with_format(out, image::ImageFormat::Png);
     written.map_err(|e| CliError::Nothing(format!("cannot write {}: {e}", out.display())))?;
@@ -229,7 +231,7 @@ fn map(look: &Look<'_, CompactPolicy>, out: &Path) -> Result<Answer, CliError> {
 }
 
 fn position(
-    look: &Look<'_, CompactPolicy>,
+    look: &Look<'_, Served>,
     observer: Pixel,
     target: Pixel,
     facing: FacingArg,
@@ -267,7 +269,7 @@ fn position(
     Ok(Answer { text, json })
 }
 
-fn orientation(look: &Look<'_, CompactPolicy>) -> Result<Answer, CliError> {
+fn orientation(look: &Look<'_, Served>) -> Result<Answer, CliError> {
     let orientation = look.orientation().map_err(other)?;
     let text = format!(
         "upside down {:.1} %  (patches fit the upright picture better by {:+.1} nats; the upper \
@@ -282,7 +284,7 @@ fn orientation(look: &Look<'_, CompactPolicy>) -> Result<Answer, CliError> {
     Ok(Answer { text, json: json!(orientation) })
 }
 
-fn fill(look: &Look<'_, CompactPolicy>, hole: Rect, files: &[PathBuf]) -> Result<Answer, CliError> {
+fn fill(look: &Look<'_, Served>, hole: Rect, files: &[PathBuf]) -> Result<Answer, CliError> {
     let crops = files.iter().map(|file| read_picture(file)).collect::<Result<Vec<_>, _>>()?;
     let filled = look.hole(hole, &crops).map_err(other)?;
     let mut all: Vec<(&PathBuf, f32)> =
@@ -298,7 +300,7 @@ fn fill(look: &Look<'_, CompactPolicy>, hole: Rect, files: &[PathBuf]) -> Result
 }
 
 fn distance(
-    look: &Look<'_, CompactPolicy>,
+    look: &Look<'_, Served>,
     known: &[DepthSample],
     at: &[Pixel],
 ) -> Result<Answer, CliError> {

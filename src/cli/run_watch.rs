@@ -48,6 +48,10 @@ impl<'a> RunWatch<'a> {
         if let Some(progress) = self.progress.take() {
             progress.finish();
         }
+        self.write_out();
+    }
+
+    fn write_out(&mut self) {
         for file in [&mut self.metrics, &mut self.checks].into_iter().flatten() {
             if let Err(error) = file.flush() {
                 self.metrics_error.get_or_insert(error);
@@ -108,6 +112,10 @@ impl Watch for RunWatch<'_> {
         if let Err(error) = written.and_then(|()| file.write_all(b"\n")) {
             self.metrics_error.get_or_insert(error);
         }
+    }
+
+    fn flush(&mut self) {
+        self.write_out();
     }
 
     fn rest(&mut self) {

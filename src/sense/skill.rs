@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use half::f16;
 
-use crate::policy::compact::{CompactPolicy, encoder::Encoder, observe::Observation};
+use crate::policy::compact::{
+    CompactPolicy, encoder::Encoder, observe::Observation, served::Served,
+};
 
 /// Why a policy failed, in its own words.
 pub type SkillError = Box<dyn std::error::Error + Send + Sync>;
@@ -64,6 +66,31 @@ impl Skill for CompactPolicy {
 
     fn farness_spread(&self) -> Result<f32, SkillError> {
         Ok(CompactPolicy::farness_spread(self)?)
+    }
+}
+
+impl Skill for Served {
+    fn encoder(&self) -> &Encoder {
+        Served::encoder(self)
+    }
+
+    fn farness(&self, points: &[Vec<f16>]) -> Result<Vec<f32>, SkillError> {
+        Ok(Served::farness(self, points)?)
+    }
+
+    fn log_probabilities(
+        &self,
+        observations: &[&Observation],
+    ) -> Result<Vec<Vec<f32>>, SkillError> {
+        Ok(Served::log_probabilities(self, observations)?)
+    }
+
+    fn order_sharpness(&self) -> Result<f32, SkillError> {
+        Ok(Served::order_sharpness(self))
+    }
+
+    fn farness_spread(&self) -> Result<f32, SkillError> {
+        Ok(Served::farness_spread(self))
     }
 }
 

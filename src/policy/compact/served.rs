@@ -246,6 +246,16 @@ impl Served {
         &self.encoder
     }
 
+    /// The inverse temperature of orders.
+    pub fn order_sharpness(&self) -> f32 {
+        self.order_sharpness
+    }
+
+    /// The standard deviation of a difference of two farness scores, in units of log depth.
+    pub fn farness_spread(&self) -> f32 {
+        self.farness_spread
+    }
+
     /// Sizes of the head.
     fn sizes(&self) -> &HeadShape {
         &self.description.head
