@@ -106,7 +106,7 @@ pub struct Check {
 #[derive(Clone, Debug)]
 pub enum Progress {
     /// An update, and the test of the candidate if one was due.
-    Step(Step, Option<Check>),
+    Step(Box<Step>, Option<Box<Check>>),
     /// Nothing: there is nothing to learn from yet.
     Waiting,
     /// Nothing: an alarm stopped learning until new frames come.
@@ -310,8 +310,8 @@ impl Learner {
         self.calibrate();
         let step = self.trainer.step()?;
         let due = self.trainer.steps().is_multiple_of(self.config.promote.check_every.max(1));
-        let check = if due { Some(self.check()?) } else { None };
-        Ok(Progress::Step(step, check))
+        let check = if due { Some(Box::new(self.check()?)) } else { None };
+        Ok(Progress::Step(Box::new(step), check))
     }
 
     /// A policy with random weights is shown the spread of the features before it learns:

@@ -147,7 +147,7 @@ impl Policy for CompactPolicy {
         let gradients = clipped(&self.head, gradients, self.config.max_grad_norm / grad_norm);
         self.head = self.optimizer.step(learning_rate, self.head.clone(), gradients);
         if let Some(start) = &self.start {
-            let part = learning_rate * f64::from(self.config.weight_decay);
+            let part = learning_rate * f64::from(self.decay());
             self.head = start::drawn_to(self.head.clone(), start, part);
         }
 

@@ -51,8 +51,11 @@ pub struct CompactConfig {
     /// Chance that an input of the farness scorer is dropped while learning, in the answers and
     /// in the update alike.
     pub dropout: f64,
-    /// Decoupled weight decay of AdamW.
+    /// Decoupled weight decay of AdamW, for a start from random weights.
     pub weight_decay: f32,
+    /// The same for a start that was learnt: it draws to the weights of the start instead of
+    /// to zero.
+    pub start_decay: f32,
     /// The gradient is scaled down to this norm.
     pub max_grad_norm: f64,
 }
@@ -66,6 +69,7 @@ impl Default for CompactConfig {
             far_dims: [128, 64],
             dropout: 0.2,
             weight_decay: 0.6,
+            start_decay: 0.05,
             max_grad_norm: 1.0,
         }
     }
@@ -138,11 +142,13 @@ impl CompactPolicy {
                 config.dropout
             )));
         }
-        let sound = config.max_grad_norm > 0.0 && config.weight_decay >= 0.0;
+        let sound =
+            config.max_grad_norm > 0.0 && config.weight_decay >= 0.0 && config.start_decay >= 0.0;
         if !sound {
             return Err(CompactError::Config(format!(
-                "max_grad_norm must be positive and weight_decay not negative, got {} and {}",
-                config.max_grad_norm, config.weight_decay
+                "max_grad_norm must be positive, weight_decay and start_decay not negative, got {}, \
+                 {} and {}",
+                config.max_grad_norm, config.weight_decay, config.start_decay
             )));
         }
         let shape = HeadShape {
@@ -157,7 +163,7 @@ impl CompactPolicy {
         let device = device.autodiff();
         device.seed(seed);
         let head = resume::numbered(Head::new(&shape, &device));
-        let optimizer = new_optimizer(&config);
+        let optimizer = optimizer(config.weight_decay);
         Ok(CompactPolicy {
             config,
             shape,
@@ -227,6 +233,7 @@ impl CompactPolicy {
     /// stays as it was.
     pub fn start_from_here(&mut self) {
         self.start = Some(self.head.clone());
+        self.optimizer = self.new_optimizer();
     }
 
     /// Learns from now on with the dropout, weight decay and gradient bound of `config`; sizes
@@ -234,8 +241,18 @@ impl CompactPolicy {
     pub fn learn_with(&mut self, config: &CompactConfig) {
         self.config.dropout = config.dropout;
         self.config.weight_decay = config.weight_decay;
+        self.config.start_decay = config.start_decay;
         self.config.max_grad_norm = config.max_grad_norm;
-        self.optimizer = new_optimizer(&self.config);
+        self.optimizer = self.new_optimizer();
+    }
+
+    /// The weight decay in force.
+    fn decay(&self) -> f32 {
+        if self.start.is_some() { self.config.start_decay } else { self.config.weight_decay }
+    }
+
+    fn new_optimizer(&self) -> ModuleOptimizer {
+        optimizer(self.decay())
     }
 
     /// The policy as it is now, to serve while this one goes on learning.
@@ -247,7 +264,7 @@ impl CompactPolicy {
             head: self.head.clone(),
             reference: None,
             start: None,
-            optimizer: new_optimizer(&self.config),
+            optimizer: optimizer(self.config.weight_decay),
             device: self.device.clone(),
         }
     }
@@ -255,7 +272,7 @@ impl CompactPolicy {
     /// Takes the weights of a policy of the same shape and forgets the optimiser's state.
     pub fn take_weights(&mut self, other: &CompactPolicy) {
         self.head = other.head.clone();
-        self.optimizer = new_optimizer(&self.config);
+        self.optimizer = self.new_optimizer();
     }
 
     /// Log-probability of every candidate answer to every task, in the order of
@@ -301,8 +318,8 @@ impl CompactPolicy {
     }
 }
 
-fn new_optimizer(config: &CompactConfig) -> ModuleOptimizer {
-    AdamWConfig::new().with_weight_decay(config.weight_decay).init()
+fn optimizer(weight_decay: f32) -> ModuleOptimizer {
+    AdamWConfig::new().with_weight_decay(weight_decay).init()
 }
 
 /// Observations by shape, in a fixed order.

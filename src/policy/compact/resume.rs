@@ -7,7 +7,7 @@ use burn::{
     tensor::Bytes,
 };
 
-use super::{CompactError, CompactPolicy, head::Head, new_optimizer, weights};
+use super::{CompactError, CompactPolicy, head::Head, weights};
 
 /// A head whose parameters are numbered in their order. Burn draws their ids at random, but
 /// the optimiser keeps its state by id: numbered, it finds it again in another process.
@@ -57,7 +57,8 @@ impl CompactPolicy {
     /// When they are damaged or do not fit.
     pub fn resume(&mut self, weights: &[u8], optimizer: &[u8]) -> Result<(), CompactError> {
         self.head = weights::from_bytes(self.head.clone(), weights, &self.device)?;
-        let optimizer = new_optimizer(&self.config)
+        let optimizer = self
+            .new_optimizer()
             .from_bytes(Bytes::from_bytes_vec(optimizer.to_vec()))
             .map_err(|e| CompactError::Device(format!("the optimiser's state: {e}")))?;
         self.optimizer = optimizer;
