@@ -93,3 +93,43 @@ fn wrong_settings_are_refused_with_the_way_out() {
     assert_eq!(code, 1);
     assert!(stderr.contains("did you mean learn.learning_rate?"), "{stderr}");
 }
+
+#[test]
+fn learning_without_end_goes_round_is_counted_and_goes_on_after_a_stop() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("small.toml");
+    let small = "[learn]\nviews = 1\nsteps_per_frame = 2\nmemory_per_kind = 60\n\
+                 memory_per_patch_kind = 10\n[promote]\ncheck_every = 20\n\
+                 [gate]\nmin_novelty = 0.0\n[checkpoint]\ndisk_floor_bytes = 0\n";
+    std::fs::write(&config, small).unwrap();
+    let out = folder.path().join("run");
+    let out = out.to_str().unwrap();
+    let (code, stdout, stderr) = run(&[
+        "adapt",
+        "room:seed=3,frames=12",
+        "--forever",
+        "--steps",
+        "40",
+        "--config",
+        config.to_str().unwrap(),
+        "--out",
+        out,
+    ]);
+    assert_eq!(code, 0, "{stderr}");
+    assert!(stdout.contains("whole rounds") && stdout.contains("serves"), "{stdout}");
+    let summary = json(&Path::new(out).join("summary.json"));
+    assert!(summary["rounds"].as_u64().unwrap() >= 1, "{summary}");
+    assert_eq!(summary["updates"]["applied"].as_u64(), Some(40), "{summary}");
+    // Two kinds of points and three of patches, however many frames come.
+    assert!(summary["remembered"].as_u64().unwrap() <= 2 * 60 + 3 * 10, "{summary}");
+    let checks = std::fs::read_to_string(Path::new(out).join("checks.jsonl")).unwrap();
+    assert_eq!(checks.lines().count(), 2);
+
+    let (code, _, stderr) = run(&["adapt", "--resume", out, "--steps", "60"]);
+    assert_eq!(code, 0, "{stderr}");
+    assert!(stderr.contains("going on from checkpoint"), "{stderr}");
+    let summary = json(&Path::new(out).join("summary.json"));
+    assert_eq!(summary["updates"]["applied"].as_u64(), Some(60), "{summary}");
+    let metrics = std::fs::read_to_string(Path::new(out).join("metrics.jsonl")).unwrap();
+    assert_eq!(metrics.lines().count(), 60);
+}
