@@ -77,7 +77,7 @@ pub struct AdaptArgs {
     pub steps: Option<u64>,
 
     /// Learn from all of the source, again and again, until Ctrl-C, --max-seconds or --steps;
-    /// nothing is kept apart for a last test
+    /// nothing is kept apart for a last test, and each frame gets at most two views
     #[arg(long, conflicts_with = "held_out")]
     pub forever: bool,
 

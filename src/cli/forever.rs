@@ -18,6 +18,9 @@ use crate::{
     policy::compact::CompactPolicy,
 };
 
+/// The most views of a frame: where frames keep coming, new ones teach more than views.
+const VIEWS: u64 = 2;
+
 /// Whether a checkpoint is one of a run without end.
 pub fn is_forever(files: &Files) -> bool {
     !files.contains_key(crate::adapt::replay::TESTS)
@@ -36,6 +39,7 @@ pub fn run(args: &AdaptArgs, files: Option<Files>, context: &Context) -> Result<
             let mut config = adapt::config(args)?;
             // The highest learning rate is for a run with an end.
             config.learn.steps = 0;
+            config.learn.views = config.learn.views.min(VIEWS);
             let (known, policy, heritage) = match adapt::start(&args.policy, &mut config)? {
                 Some((policy, heritage)) => (true, policy, heritage),
                 None => {
