@@ -31,7 +31,7 @@ impl Default for AlarmConfig {
             min_entropy: 0.05,
             max_imbalance: 0.4,
             max_kl: 6.0,
-            patience: 4,
+            patience: 8,
             max_restarts: 3,
         }
     }

@@ -187,11 +187,15 @@ impl Learner {
             start.set_reference();
         }
         let first = Arc::new(start.frozen());
+        let mut learn = config.learn.clone();
+        if known {
+            learn.learning_rate = learn.start_learning_rate;
+        }
         let trainer = Trainer::new(
             start,
             tasks.clone(),
             config.tasks.sensor,
-            config.learn.clone(),
+            learn,
             config.grpo.clone(),
             config.seed,
         );

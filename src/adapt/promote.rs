@@ -2,8 +2,9 @@
 //!
 //! Both answer the same held-out tasks, so the comparison is paired: what counts is on
 //! which tasks they differ. A candidate is promoted if its mean over all kinds rises by
-//! more than chance would often bring, and no kind of any set falls beyond its confidence
-//! bound.
+//! more than half its standard error, and no kind of any set falls beyond its confidence
+//! bound. (With a whole standard error most of what is learnt late in a run was thrown away,
+//! a little at a time; with none, chance would promote every other candidate.)
 
 use std::collections::BTreeMap;
 
@@ -13,6 +14,9 @@ use crate::task::TaskKind;
 
 /// Two-sided 95 % quantile of the normal distribution.
 const Z: f64 = 1.959_963_984_540_054;
+
+/// By how many standard errors the mean must rise.
+const ENOUGH: f64 = 0.5;
 
 /// A set of held-out tasks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -43,8 +47,8 @@ pub enum Rejection {
         /// What chance explains.
         bound: f64,
     },
-    /// The mean did not rise by more than its standard error.
-    #[error("the mean rose by {by:.4}, not beyond its standard error {standard_error:.4}")]
+    /// The mean did not rise by more than half its standard error.
+    #[error("the mean rose by {by:.4}, not beyond half its standard error {standard_error:.4}")]
     NotBetter {
         /// By how much it rose.
         by: f64,
@@ -132,7 +136,11 @@ pub fn compare(serving: &Answers, candidate: &Answers) -> Result<f64, Rejection>
     }
     let groups = serving.len() as f64;
     let (by, standard_error) = (by / groups, variance.sqrt() / groups);
-    if by > standard_error { Ok(by) } else { Err(Rejection::NotBetter { by, standard_error }) }
+    if by > ENOUGH * standard_error {
+        Ok(by)
+    } else {
+        Err(Rejection::NotBetter { by, standard_error })
+    }
 }
 
 /// The mean accuracy over sets and kinds, each counting the same.
@@ -214,7 +222,7 @@ mod tests {
                 most = most.max(by);
             }
         }
-        assert!(promoted < 110, "{promoted} of 500 by luck");
+        assert!(promoted < 190, "{promoted} of 500 by luck");
         assert!(most < 0.12, "one by {most}");
     }
 }

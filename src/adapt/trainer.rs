@@ -58,6 +58,8 @@ pub struct LearnConfig {
     /// The highest learning rate; it rises over the first tenth of the steps and then falls
     /// to nothing along a cosine.
     pub learning_rate: f64,
+    /// The same for a start that was learnt.
+    pub start_learning_rate: f64,
     /// How views differ from their frame.
     pub view: ViewConfig,
 }
@@ -82,6 +84,7 @@ impl Default for LearnConfig {
             redraws: 0,
             rehearse: 0.2,
             learning_rate: 4e-3,
+            start_learning_rate: 2e-3,
             view: ViewConfig::default(),
         }
     }
