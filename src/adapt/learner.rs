@@ -170,15 +170,18 @@ pub struct LearnerState {
 
 impl Learner {
     /// A learner that starts from `start`; `known` says that it was learnt and not just
-    /// initialised at random.
+    /// initialised at random. Sizes and encoder are those of `start`; how it learns is what
+    /// `config` says.
     ///
     /// # Errors
     /// [`LearnerError`] for settings that cannot be used.
     pub fn new(
         mut start: CompactPolicy,
         known: bool,
-        config: RunConfig,
+        mut config: RunConfig,
     ) -> Result<Self, LearnerError> {
+        start.learn_with(&config.policy);
+        config.policy = start.config().clone();
         config.grpo.validate()?;
         let tasks = task_set(&config).map_err(LearnerError::Kinds)?;
         let gate = Gate::new(config.gate.clone())?;

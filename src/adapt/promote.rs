@@ -117,7 +117,7 @@ pub fn nothing_fell(before: &Answers, candidate: &Answers) -> Result<(), Rejecti
 ///     [((Set::Local, TaskKind::Depth), tasks)].into()
 /// };
 /// assert!(compare(&answers(60), &answers(75)).is_ok());
-/// assert!(compare(&answers(60), &answers(61)).is_err(), "that may be luck");
+/// assert!(compare(&answers(60), &answers(60)).is_err(), "no better");
 /// assert!(compare(&answers(60), &answers(40)).is_err());
 /// ```
 pub fn compare(serving: &Answers, candidate: &Answers) -> Result<f64, Rejection> {
