@@ -7,7 +7,7 @@ use super::{
     memory::Memory,
     store::{self, StoreError},
 };
-use crate::policy::compact::observe::Observation;
+use crate::policy::compact::{CompactPolicy, observe::Observation};
 
 /// Tasks that go with a policy.
 #[derive(Clone, Debug, Default)]
@@ -59,13 +59,24 @@ impl Heritage {
         ])
     }
 
+    /// How many tasks do not fit `policy`: they were made for another encoder.
+    pub fn misfits(&self, policy: &CompactPolicy) -> usize {
+        let tasks = self.rehearsal.iter().chain(&self.factory);
+        tasks.filter(|task| !policy.fits(&task.observation)).count()
+    }
+
     /// The heritage of which `read` gives the files by name; a file that is not there (`None`)
     /// is an empty part.
     ///
     /// # Errors
-    /// When a file is damaged.
-    pub fn from_files(read: impl Fn(&str) -> Option<Vec<u8>>) -> Result<Self, StoreError> {
-        let part = |name| read(name).map_or(Ok(Vec::new()), |bytes| store::from_bytes(&bytes));
+    /// When a file cannot be read or is damaged.
+    pub fn from_files<E: From<StoreError>>(
+        read: impl Fn(&str) -> Result<Option<Vec<u8>>, E>,
+    ) -> Result<Self, E> {
+        let part = |name| match read(name)? {
+            Some(bytes) => Ok::<_, E>(store::from_bytes(&bytes)?),
+            None => Ok(Vec::new()),
+        };
         let [rehearsal, factory] = NAMES;
         Ok(Heritage { rehearsal: part(rehearsal)?, factory: part(factory)? })
     }
@@ -81,4 +92,38 @@ pub fn sample<'a>(
     let mut kept = evenly(points, share.points);
     kept.extend(evenly(patches, share.patches));
     kept
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+    use crate::{policy::compact::observe::Evidence, task::TaskKind};
+
+    #[test]
+    fn what_ships_belongs_to_the_policy_that_ships_and_has_every_kind() {
+        let policy = CompactPolicy::builtin(Device::flex()).unwrap();
+        let heritage = Heritage::builtin().unwrap();
+        assert_eq!(heritage.misfits(&policy), 0);
+        for kind in TaskKind::BUILTIN {
+            assert!(heritage.factory.iter().any(|task| task.kind == kind), "{kind}");
+        }
+        let depth = heritage.rehearsal.iter().filter(|t| t.kind == TaskKind::Depth).count();
+        assert_eq!(depth, REHEARSAL.points);
+    }
+
+    #[test]
+    fn tasks_of_another_encoder_are_told() {
+        let policy = CompactPolicy::builtin(Device::flex()).unwrap();
+        let mut heritage = Heritage::builtin().unwrap();
+        for task in heritage.rehearsal.iter_mut().take(3) {
+            match &mut task.observation.evidence {
+                Evidence::Points(points) => points[0].truncate(5),
+                Evidence::Patches(patches) => patches.truncate(1),
+                Evidence::Hole { ring, .. } => ring.borders.truncate(1),
+            }
+        }
+        assert_eq!(heritage.misfits(&policy), 3);
+    }
 }

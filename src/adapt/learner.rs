@@ -422,7 +422,7 @@ impl Learner {
     /// Lets the policy serve that served `n` promotions ago, or the earliest one kept; the
     /// candidate starts again from it. Gives the version that serves now.
     pub fn roll_back(&mut self, n: usize) -> u64 {
-        for _ in 0..n {
+        for _ in 0..n.min(self.earlier.len() + 1) {
             let (version, policy) = match self.earlier.pop_back() {
                 Some(earlier) => earlier,
                 None => (0, self.start.clone()),

@@ -118,11 +118,15 @@ impl Learner {
             |name: &str| files.get(name).ok_or_else(|| SnapshotError::Missing(name.to_owned()));
         let plain: Plain<C> = ciborium::from_reader(file(STATE)?.as_slice())
             .map_err(|e| SnapshotError::State(e.to_string()))?;
-        let tasks = |name: &str| -> Result<Vec<Memory<Observation>>, SnapshotError> {
-            Ok(store::from_bytes(file(name)?)?)
-        };
         let (config, state) = (plain.config, plain.learner);
         let random = CompactPolicy::new(config.policy.clone(), config.seed, device)?;
+        let tasks = |name: &str| -> Result<Vec<Memory<Observation>>, SnapshotError> {
+            let tasks = store::from_bytes(file(name)?)?;
+            match tasks.iter().all(|task| random.fits(&task.observation)) {
+                true => Ok(tasks),
+                false => Err(SnapshotError::State(format!("{name} is of another encoder"))),
+            }
+        };
         let start = random.with_weights(file(START)?)?;
         let mut learner = Learner::new(start, state.known_start, config)?;
         let start = learner.start.clone();

@@ -287,7 +287,8 @@ pub(super) fn start(
     let mut policy = policy_arg::load(name)?.policy;
     policy.learn_with(&config.policy);
     config.policy = policy.config().clone();
-    Ok(Some((policy, policy_arg::heritage(name)?)))
+    let heritage = policy_arg::heritage(name, &policy)?;
+    Ok(Some((policy, heritage)))
 }
 
 /// The last whole checkpoint of a run.

@@ -21,6 +21,7 @@ use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use crate::{
+    adapt::store::StoreError,
     config::ConfigError,
     export::ExportError,
     report::progress::{LogWriter, Progress},
@@ -118,6 +119,9 @@ pub enum CliError {
     /// The data set cannot be written.
     #[error(transparent)]
     Export(#[from] ExportError),
+    /// The tasks that a policy hands on.
+    #[error(transparent)]
+    Tasks(#[from] StoreError),
     /// Nothing came of it; the text says why and what to do.
     #[error("{0}")]
     Nothing(String),

@@ -52,17 +52,38 @@ fn folder(run: &Path) -> PathBuf {
     if run.join("policy").is_dir() { run.join("policy") } else { run.to_owned() }
 }
 
+/// The largest file of tasks that is read, bytes.
+const MAX_TASKS_BYTES: u64 = 1 << 30;
+
 /// What the policy that `name` means hands on beside its weights.
 ///
 /// # Errors
-/// [`CliError`] when that is damaged.
-pub fn heritage(name: &str) -> Result<Heritage, CliError> {
-    let read = |file: &str| std::fs::read(folder(Path::new(name)).join(file)).ok();
-    let heritage = match name {
-        "builtin" => Heritage::builtin(),
-        _ => Heritage::from_files(read),
+/// [`CliError`] when that is damaged or belongs to another policy.
+pub fn heritage(name: &str, policy: &CompactPolicy) -> Result<Heritage, CliError> {
+    let read = |file: &str| -> Result<Option<Vec<u8>>, CliError> {
+        let path = folder(Path::new(name)).join(file);
+        let wrong = |why: String| CliError::Nothing(format!("{}: {why}", path.display()));
+        match std::fs::metadata(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(wrong(error.to_string())),
+            Ok(there) if there.len() > MAX_TASKS_BYTES => Err(wrong(format!(
+                "{} bytes are no tasks of a policy (at most {MAX_TASKS_BYTES})",
+                there.len()
+            ))),
+            Ok(_) => std::fs::read(&path).map(Some).map_err(|e| wrong(e.to_string())),
+        }
     };
-    heritage.map_err(|e| CliError::Nothing(format!("{name}: {e}")))
+    let heritage = match name {
+        "builtin" => Heritage::builtin().map_err(CliError::from)?,
+        _ => Heritage::from_files(read)?,
+    };
+    match heritage.misfits(policy) {
+        0 => Ok(heritage),
+        n => Err(CliError::Nothing(format!(
+            "{name}: {n} of its tasks were made for another encoder; remove its *.tasks files to \
+             adapt without them"
+        ))),
+    }
 }
 
 /// Writes a policy and what it hands on into `folder`.

@@ -14,6 +14,8 @@ use burn::{
 
 use serde::{Deserialize, Serialize};
 
+use crate::task::Question;
+
 mod answers;
 mod ask;
 pub mod batch;
@@ -253,6 +255,40 @@ impl CompactPolicy {
 
     fn new_optimizer(&self) -> ModuleOptimizer {
         optimizer(self.decay())
+    }
+
+    /// Whether an observation has the sizes that this policy's encoder makes: one that was read
+    /// from a file may come from another encoder.
+    pub fn fits(&self, observation: &Observation) -> bool {
+        let HeadShape { border_channels, context_channels, point_channels, .. } = self.shape;
+        let borders = self.shape.border_len();
+        let patch = |patch: &observe::PatchFeatures| {
+            patch.borders.len() == borders
+                && patch.border_channels == border_channels
+                && patch.context.len() == context_channels
+        };
+        let evidence = match (&observation.question, &observation.evidence) {
+            (
+                Question::Arrange { rows, cols, .. } | Question::FindFlip { rows, cols },
+                Evidence::Patches(patches),
+            ) => {
+                patches.len() == usize::from(*rows) * usize::from(*cols)
+                    && patches.iter().flatten().all(|p| patch(p))
+            }
+            (Question::FillHole { options: asked, .. }, Evidence::Hole { ring, options }) => {
+                options.len() == usize::from(*asked)
+                    && ring.borders.len() == borders
+                    && options.iter().all(|p| patch(p))
+            }
+            (Question::OrderPoints { points: asked }, Evidence::Points(points)) => {
+                points.len() == asked.len() && points.iter().all(|p| p.len() == point_channels)
+            }
+            (Question::RelativePosition { .. }, Evidence::Points(points)) => {
+                points.len() == 2 && points.iter().all(|p| p.len() == point_channels)
+            }
+            _ => false,
+        };
+        evidence && !observation.question.candidates().is_empty()
     }
 
     /// The policy as it is now, to serve while this one goes on learning.
