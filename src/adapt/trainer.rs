@@ -76,13 +76,13 @@ impl Default for LearnConfig {
             max_views: 1200,
             // Colour tasks need many pictures encoded and are soon learnt; depth tasks share
             // one picture and are the hard part.
-            tasks_per_view: by_kind([0.4, 0.25, 0.25], [16.0, 16.0]),
+            tasks_per_view: by_kind([0.25, 0.15, 0.12], [16.0, 16.0]),
             memory_per_kind: 12_000,
             memory_per_patch_kind: 1500,
             steps_per_frame: 4,
             tasks_per_step: by_kind([8; 3], [96, 128]),
             redraws: 0,
-            rehearse: 0.2,
+            rehearse: 0.3,
             learning_rate: 4e-3,
             start_learning_rate: 2e-3,
             view: ViewConfig::default(),

@@ -1,7 +1,7 @@
 //! The frozen eye of the compact policy: any ONNX encoder, run by tract.
 //!
 //! One picture goes in, feature maps at several strides come out. The encoder that ships
-//! with the crate is EfficientNet-Lite0 cut after its stride-16 stage (see `assets/`).
+//! with the crate is EfficientNet-Lite0 without its classifier (see `assets/`).
 
 use std::{borrow::Cow, path::PathBuf, sync::Arc};
 
@@ -52,7 +52,7 @@ impl Default for EncoderConfig {
             mean: [127.0; 3],
             std: [128.0; 3],
             border_outputs: names(&["color4", "feat4", "feat8"]),
-            point_outputs: names(&["color4", "feat4", "feat8", "feat16"]),
+            point_outputs: names(&["color4", "feat4", "feat8", "feat16", "feat32"]),
             context_output: "feat16".to_owned(),
             whole_size: [384, 288],
             square_size: [112, 112],
@@ -64,17 +64,25 @@ impl Default for EncoderConfig {
 }
 
 impl EncoderConfig {
-    /// Names of all outputs that are used, without repeats, in the order of [`Maps`].
+    /// Names of all outputs that are used, without repeats, in the order of [`Maps`]: those
+    /// of [`EncoderConfig::patch_outputs`] come first.
     pub fn outputs(&self) -> Vec<String> {
-        let mut outputs: Vec<String> = Vec::new();
-        let wanted = self.border_outputs.iter().chain(&self.point_outputs);
-        for output in wanted.chain([&self.context_output]) {
-            if !outputs.contains(output) {
-                outputs.push(output.clone());
-            }
-        }
-        outputs
+        distinct(self.patch_outputs().iter().chain(&self.point_outputs))
     }
+
+    /// Names of the outputs that are used of a patch, without repeats.
+    pub fn patch_outputs(&self) -> Vec<String> {
+        distinct(self.border_outputs.iter().chain([&self.context_output]))
+    }
+}
+
+fn distinct<'a>(names: impl Iterator<Item = &'a String>) -> Vec<String> {
+    names.fold(Vec::new(), |mut distinct, name| {
+        if !distinct.contains(name) {
+            distinct.push(name.clone());
+        }
+        distinct
+    })
 }
 
 /// Why an encoder cannot be used.
@@ -149,7 +157,7 @@ pub struct Encoder {
 }
 
 /// Feature maps of one picture, `[channels, rows, cols]` each, in the order of
-/// [`Encoder::outputs`].
+/// [`Encoder::outputs`]. A patch has only those that are used of patches, which come first.
 pub struct Maps(pub Vec<Array3<f32>>);
 
 impl Encoder {
@@ -181,11 +189,16 @@ impl Encoder {
         let mut plans: Vec<Plan> = Vec::new();
         // Pictures of balanced inpainting tasks may lie on their side.
         let [width, height] = config.whole_size;
-        let (whole, on_its_side) = ([width, height], [height, width]);
-        let sizes = [whole, on_its_side, config.square_size, config.tall_size, config.wide_size];
-        for size in sizes {
+        let of_patches = config.patch_outputs();
+        for (size, outputs) in [
+            ([width, height], &outputs),
+            ([height, width], &outputs),
+            (config.square_size, &of_patches),
+            (config.tall_size, &of_patches),
+            (config.wide_size, &of_patches),
+        ] {
             if plans.iter().all(|plan| plan.size != size) {
-                let run = plan(&name, &bytes, &outputs, size)?;
+                let run = plan(&name, &bytes, outputs, size)?;
                 plans.push(Plan { size, run });
             }
         }
@@ -206,7 +219,9 @@ impl Encoder {
         for [width, height] in encoder.plans.iter().map(|plan| plan.size).collect::<Vec<_>>() {
             let maps =
                 encoder.encode(&RgbImage::from_pixel(width, height, image::Rgb([127; 3])))?;
-            encoder.channels = maps.0.iter().map(|map| map.dim().0).collect();
+            if maps.0.len() > encoder.channels.len() {
+                encoder.channels = maps.0.iter().map(|map| map.dim().0).collect();
+            }
         }
         Ok(encoder)
     }
@@ -405,16 +420,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_shipped_encoder_gives_four_strides() {
+    fn the_shipped_encoder_gives_five_strides() {
         let encoder = Encoder::load(&EncoderConfig::default()).unwrap();
         let picture = RgbImage::from_fn(384, 288, |x, y| image::Rgb([x as u8, y as u8, 9]));
         let maps = encoder.encode(&picture).unwrap();
         let shapes: Vec<_> = maps.0.iter().map(|map| map.dim()).collect();
-        assert_eq!(encoder.outputs(), ["color4", "feat4", "feat8", "feat16"]);
-        assert_eq!(shapes, [(3, 72, 96), (24, 72, 96), (40, 36, 48), (112, 18, 24)]);
+        assert_eq!(encoder.outputs(), ["color4", "feat4", "feat8", "feat16", "feat32"]);
+        assert_eq!(shapes, [(3, 72, 96), (24, 72, 96), (40, 36, 48), (112, 18, 24), (320, 9, 12)]);
         // color4 is the normalised picture averaged over 4x4 pixels.
         let mean_x = (0..4).map(|x| x as f32).sum::<f32>() / 4.0;
         assert!((maps.0[0][[0, 0, 0]] - (mean_x - 127.0) / 128.0).abs() < 1e-5);
+        // Of patches nothing is computed that is not used.
+        let patch = encoder.encode(&RgbImage::new(112, 112)).unwrap();
+        let shapes: Vec<_> = patch.0.iter().map(|map| map.dim()).collect();
+        assert_eq!(shapes, [(3, 28, 28), (24, 28, 28), (40, 14, 14), (112, 7, 7)]);
     }
 
     #[test]
