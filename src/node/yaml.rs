@@ -373,7 +373,7 @@ mod tests {
         assert!(why("n:\n  ros__parameters: {a: &x 1, b: *x}").contains("no aliases"));
         assert!(why("[]").contains("a map of node names"));
         assert!(why("n:\n\tx: 1\n").starts_with("line 2: "));
-        let deep = format!("n: {}", "[".repeat(100));
+        let deep = format!("n: {}{}", "[".repeat(100), "]".repeat(100));
         assert!(why(&deep).contains("levels"), "{}", why(&deep));
         assert!(why(&" ".repeat(2 << 20)).contains("too many"));
     }

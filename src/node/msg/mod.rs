@@ -9,6 +9,7 @@
 use ros2_client::{Message, MessageTypeName, ServiceTypeName};
 use serde::{Serialize, de::DeserializeOwned};
 
+pub mod definitions;
 pub mod own;
 pub mod srv;
 pub mod standard;
