@@ -111,7 +111,7 @@ fn ros_own_services_answer_about_the_latest_picture() {
     assert!(bearing.success && bearing.metric, "{bearing:?}");
     let total: f32 = bearing.probabilities.iter().sum();
     assert!((total - 1.0).abs() < 1e-3, "{bearing:?}");
-    assert_eq!(bearing.stamp.ns() > 0, true);
+    assert!(bearing.stamp.ns() > 0);
     let right = [
         RelativeDirectionResponse::RIGHT_FRONT,
         RelativeDirectionResponse::RIGHT,

@@ -35,6 +35,9 @@ use crate::{
 /// Says what the node is to do; asked anew each time that it is configured.
 pub type Planner = Box<dyn Fn(&Context) -> Result<Setup, String> + Send + Sync>;
 
+/// Where transition events go.
+pub type OnEvent = Box<dyn Fn(TransitionEvent) + Send>;
+
 /// What may change while the node runs.
 #[derive(Clone, Debug)]
 pub struct Live {
@@ -202,7 +205,7 @@ pub struct Core {
     listening: RwLock<Option<Arc<Listening>>>,
     /// The node's time.
     pub clock: NodeClock,
-    events: Mutex<Option<Box<dyn Fn(TransitionEvent) + Send>>>,
+    events: Mutex<Option<OnEvent>>,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -226,7 +229,7 @@ impl Core {
     }
 
     /// Where transition events go.
-    pub fn on_event(&self, publish: Box<dyn Fn(TransitionEvent) + Send>) {
+    pub fn on_event(&self, publish: OnEvent) {
         *locked(&self.events) = Some(publish);
     }
 

@@ -42,6 +42,8 @@ const LONG_NAP: Duration = Duration::from_millis(50);
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// How often the report is brought up to date, at least.
 const REPORT_EVERY: Duration = Duration::from_millis(250);
+/// Frames wait so long for the first camera info: without it tasks about positions are others.
+const INFO_PATIENCE: Duration = Duration::from_secs(3);
 /// Frames kept for a look at the camera's health, and how far apart they are taken.
 const HEALTH_FRAMES: usize = 16;
 const HEALTH_EVERY: Duration = Duration::from_secs(2);
@@ -190,6 +192,7 @@ impl Learning {
             reported: None,
             steps_since: (Instant::now(), 0),
             health_taken: None,
+            first_frame: None,
             report: Report::default(),
         };
         let thread = std::thread::Builder::new().name("learner".to_owned()).spawn(move || {
@@ -324,6 +327,7 @@ struct Worker {
     reported: Option<Instant>,
     steps_since: (Instant, u64),
     health_taken: Option<Instant>,
+    first_frame: Option<Instant>,
     report: Report,
 }
 
@@ -429,6 +433,14 @@ impl Worker {
             let infos = infos.each_ref().map(Option::as_ref);
             let Some(frame) = framer.frame(&pair, infos) else { continue };
             worked = true;
+            let first = *self.first_frame.get_or_insert_with(Instant::now);
+            if camera.topics().info.is_some()
+                && infos[0].is_none()
+                && first.elapsed() < INFO_PATIENCE
+            {
+                self.learner.frames_mut().drop("no_camera_info_yet");
+                continue;
+            }
             let used = self.learner.state().frames.used;
             self.learner.offer_frame(frame).map_err(|e| e.to_string())?;
             if self.learner.state().frames.used > used

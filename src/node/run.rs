@@ -191,7 +191,7 @@ impl Running {
             Publishers::open(&context, &node, Box::new(resolve))?
         };
         let events = publishers.transition_events();
-        core.on_event(Box::new(move |event| events(event)));
+        core.on_event(Box::new(events));
         let mut running = Running {
             core,
             node,
