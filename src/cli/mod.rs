@@ -173,7 +173,12 @@ impl Context {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    main_with(std::env::args_os().collect())
+}
+
+/// Runs this command line; its first word is the program's name.
+pub fn main_with(arguments: Vec<std::ffi::OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
             // Help goes to stdout with code 0, wrong usage to stderr with code 2. A closed
