@@ -2,7 +2,6 @@
 //! our own reader; also when it was cut off.
 #![cfg(feature = "ros2")]
 
-#[allow(dead_code)]
 mod common;
 #[allow(dead_code)]
 #[path = "common/ros_peer.rs"]
