@@ -181,7 +181,11 @@ impl Context {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    let arguments: Vec<std::ffi::OsString> = std::env::args_os().collect();
+    main_with(std::env::args_os().collect())
+}
+
+/// Runs this command line; its first word is the program's name.
+pub fn main_with(arguments: Vec<std::ffi::OsString>) -> ExitCode {
     #[cfg(feature = "ros2")]
     let (arguments, ros) = match node::split(arguments) {
         Ok(split) => split,

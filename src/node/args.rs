@@ -466,10 +466,10 @@ mod tests {
                 0..10,
             )
         ) {
-            if let Ok((ros, _)) = RosArgs::parse(line) {
-                if let Ok(node) = ros.identity("n", "/") {
-                    let _ = ros.parameters(&node);
-                }
+            if let Ok((ros, _)) = RosArgs::parse(line)
+                && let Ok(node) = ros.identity("n", "/")
+            {
+                let _ = ros.parameters(&node);
             }
         }
     }
