@@ -409,7 +409,13 @@ fn ros_hostile_messages_are_counted_and_dropped() {
         let all = status.messages_dropped.iter().chain(&status.frames_skipped);
         all.filter(|count| count.name == name).map(|count| count.count).sum::<u64>()
     };
-    for reason in ["data_too_short", "bad_message", "unknown_encoding"] {
+    for reason in [
+        "picture_too_short",
+        "picture_too_large",
+        "empty_picture",
+        "bad_message",
+        "unknown_encoding",
+    ] {
         assert!(dropped(reason) > 0, "{reason}: {status:?}");
     }
     assert!(status.frames_paired > 0, "a sound frame among them is a frame");

@@ -67,11 +67,14 @@ impl Picture {
         if let Picture::Raw(image) = self {
             check_size(image.width, image.height).map_err(|error| error.name())?;
             let need = u64::from(image.step) * u64::from(image.height);
-            if image.step < image.width || (image.data.len() as u64) < need {
-                return Err("data_too_short");
+            if image.step < image.width {
+                return Err("bad_step");
+            }
+            if (image.data.len() as u64) < need {
+                return Err("picture_too_short");
             }
         } else if self.data().is_empty() {
-            return Err("data_too_short");
+            return Err("picture_too_short");
         }
         Ok(())
     }
@@ -148,13 +151,13 @@ mod tests {
             Picture::Raw(Image { width, height, step, data, ..Image::default() }).check()
         };
         assert_eq!(image(640, 480, 1280, 640 * 480 * 2), Ok(()));
-        assert_eq!(image(640, 480, 1280, 640 * 480 * 2 - 1), Err("data_too_short"));
-        assert_eq!(image(640, 480, 0, 0), Err("data_too_short"));
-        assert_eq!(image(640, 480, u32::MAX, 100), Err("data_too_short"));
+        assert_eq!(image(640, 480, 1280, 640 * 480 * 2 - 1), Err("picture_too_short"));
+        assert_eq!(image(640, 480, 0, 0), Err("bad_step"));
+        assert_eq!(image(640, 480, u32::MAX, 100), Err("picture_too_short"));
         assert!(image(u32::MAX, u32::MAX, u32::MAX, 100).is_err());
         assert!(image(0, 0, 0, 0).is_err());
         let empty = Picture::Compressed(CompressedImage::default());
-        assert_eq!(empty.check(), Err("data_too_short"));
+        assert_eq!(empty.check(), Err("picture_too_short"));
         assert!(empty.color().is_err() && empty.depth().is_err());
     }
 }
