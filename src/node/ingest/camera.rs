@@ -24,6 +24,8 @@ use crate::{
 /// The most pairs that wait for the learner. It takes the newest; more than one waits only so
 /// that a short nap of the learner costs none.
 const PAIRS: usize = 4;
+/// How much later than the next one of its stream a picture may come, by its stamp.
+const DISORDER_NS: i64 = 50_000_000;
 /// The most bytes that wait for a partner.
 const PAIRING_BYTES: usize = 128 << 20;
 /// How often the pairing thread looks whether it is to end.
@@ -191,8 +193,9 @@ impl Camera {
             shared: shared.clone(),
             pairer: Pairer::new(PairOptions {
                 tolerance_ns: options.tolerance_ns,
-                // A picture is shown at once, so that a late one cannot be waited for.
-                disorder_ns: 0,
+                // Large pictures of one stream overtake each other when a fragment is late.
+                disorder_ns: DISORDER_NS,
+                eager: true,
                 max_bytes: PAIRING_BYTES,
                 lone_color: depth.is_none(),
             }),
