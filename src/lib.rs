@@ -19,6 +19,7 @@
 //! | [`export`] | tasks as data sets, policies as ONNX |
 //! | [`report`] | contact sheets, tables, progress |
 //! | [`config`] | settings files that say what is wrong with them |
+//! | `node` | the ROS 2 node (feature `ros2`) |
 //! | [`cli`] | one small file a subcommand |
 //!
 //! The first four do no I/O and know no ROS, files, clocks or threads.
@@ -35,6 +36,8 @@ pub mod digest;
 pub mod export;
 pub mod frame;
 pub mod grpo;
+#[cfg(feature = "ros2")]
+pub mod node;
 pub mod policy;
 pub mod report;
 pub mod reward;

@@ -484,6 +484,11 @@ impl Learner {
         self.known.as_ref().map_or(0.0, |(_, _, _, serving)| promote::mean(&serving.answers))
     }
 
+    /// What the start and the serving policy answered when they were last tested.
+    pub fn last_exams(&self) -> Option<[&Exam; 2]> {
+        self.known.as_ref().map(|(_, _, start, serving)| [start, serving])
+    }
+
     /// The policy that learns.
     pub fn candidate(&self) -> &CompactPolicy {
         self.trainer.policy()

@@ -119,7 +119,7 @@ pub fn run(args: HealthArgs, context: &Context) -> Result<Outcome, CliError> {
     Ok(outcome(context, source.report()))
 }
 
-fn read_reference(path: &Path) -> Result<Option<Reference>, CliError> {
+pub(super) fn read_reference(path: &Path) -> Result<Option<Reference>, CliError> {
     let failed = |why: String| CliError::Nothing(format!("cannot read {}: {why}", path.display()));
     match std::fs::read(path) {
         Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|e| failed(e.to_string())),

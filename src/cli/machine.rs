@@ -85,7 +85,7 @@ impl Pace {
 }
 
 /// What the machine is doing now.
-fn load() -> Load {
+pub fn load() -> Load {
     Load {
         memory_bytes: memory_bytes("VmRSS:"),
         temperature_c: hottest_c(Path::new("/sys/class/thermal")),

@@ -18,7 +18,7 @@ use std::{
 };
 
 use clap::{Parser, Subcommand};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
 
 use crate::{
     adapt::store::StoreError,
@@ -36,6 +36,8 @@ mod forever;
 pub mod health;
 pub mod inspect;
 mod machine;
+#[cfg(feature = "ros2")]
+pub mod node;
 pub mod policy_arg;
 pub mod pretrain;
 mod run_watch;
@@ -84,7 +86,13 @@ enum Command {
     Export(export::ExportArgs),
     Ask(ask::AskArgs),
     Health(health::HealthArgs),
+    #[cfg(feature = "ros2")]
+    Node(node::NodeArgs),
 }
+
+/// What is logged when nobody says otherwise. DDS logs a line for each packet of a peer that it
+/// does not understand.
+const DEFAULT_LOG: &str = "info,rustdds=error,ros2_client=warn";
 
 /// How a subcommand ended, when it did not fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -173,7 +181,20 @@ impl Context {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    main_with(std::env::args_os().collect())
+}
+
+/// Runs this command line; its first word is the program's name.
+pub fn main_with(arguments: Vec<std::ffi::OsString>) -> ExitCode {
+    #[cfg(feature = "ros2")]
+    let (arguments, ros) = match node::split(arguments) {
+        Ok(split) => split,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "error: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
             // Help goes to stdout with code 0, wrong usage to stderr with code 2. A closed
@@ -182,7 +203,11 @@ pub fn main() -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
-    start_logging(cli.log_level.as_deref());
+    #[cfg(feature = "ros2")]
+    let level = cli.log_level.clone().or_else(|| ros.log_level.map(node::level));
+    #[cfg(not(feature = "ros2"))]
+    let level = cli.log_level.clone();
+    start_logging(level.as_deref(), DEFAULT_LOG);
     let context = Context::default();
     stop_on_signal(&context);
     let result = match cli.command {
@@ -194,6 +219,8 @@ pub fn main() -> ExitCode {
         Command::Export(args) => export::run(args, &context),
         Command::Ask(args) => ask::run(args, &context),
         Command::Health(args) => health::run(args, &context),
+        #[cfg(feature = "ros2")]
+        Command::Node(args) => node::run(args, &ros, &context),
     };
     match result {
         Ok(outcome) => ExitCode::from(outcome.code()),
@@ -204,20 +231,21 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn start_logging(level: Option<&str>) {
+fn start_logging(level: Option<&str>, default: &str) {
     let filter = match level {
         Some(level) => EnvFilter::builder().parse_lossy(level),
-        None => EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info")),
+        None => EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default)),
     };
     let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    let started = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(|| LogWriter)
         .with_ansi(colours)
         .with_target(false)
-        .without_time()
-        .try_init();
-    if started.is_err() {
+        .without_time();
+    let layers = tracing_subscriber::registry().with(filter).with(lines);
+    #[cfg(feature = "ros2")]
+    let layers = layers.with(crate::node::rosout::RosoutLayer);
+    if layers.try_init().is_err() {
         tracing::debug!("logging was started before");
     }
 }

@@ -33,6 +33,9 @@ pub struct PairOptions {
     pub max_bytes: usize,
     /// Whether a colour without depth is given out alone instead of counted as unpaired.
     pub lone_color: bool,
+    /// Whether a pair is given out as soon as it is certain, perhaps before an older one: for
+    /// live frames, of which nobody wants to wait for the one that is late.
+    pub eager: bool,
 }
 
 impl Default for PairOptions {
@@ -43,6 +46,7 @@ impl Default for PairOptions {
             // Seven seconds of raw 640x480 colour at 30 Hz.
             max_bytes: 192 << 20,
             lone_color: false,
+            eager: false,
         }
     }
 }
@@ -279,8 +283,13 @@ impl<T> Pairer<T> {
 
     /// Lets the oldest message go: as a pair if it has a mate, else counted under `reason`.
     fn release_front(&mut self, stream: Stream, reason: &str) {
+        self.release(stream, 0, reason);
+    }
+
+    /// The same for the message at `at`.
+    fn release(&mut self, stream: Stream, at: usize, reason: &str) {
         let queue = self.queue_mut(stream);
-        let Some(waiting) = queue.waiting.pop_front() else { return };
+        let Some(waiting) = remove(&mut queue.waiting, at) else { return };
         queue.left_ns = Some(waiting.stamp_ns);
         self.bytes = self.bytes.saturating_sub(waiting.bytes);
         let depth = waiting.mate.map(|(stamp_ns, bytes, depth)| {
@@ -300,7 +309,16 @@ impl<T> Pairer<T> {
     fn settle(&mut self) {
         let color_ns = self.color.horizon_ns(self.options.disorder_ns, self.finished);
         let depth_ns = self.depth.horizon_ns(self.options.disorder_ns, self.finished);
+        if self.options.eager {
+            self.make_exact_pairs();
+        }
         while self.make_certain_pairs(color_ns, depth_ns) {}
+        if self.options.eager {
+            let mated = |waiting: &Waiting<T>| waiting.mate.is_some();
+            while let Some(at) = self.color.waiting.iter().position(mated) {
+                self.release(Stream::Color, at, "no_depth_within_tolerance");
+            }
+        }
         let tolerance_ns = self.options.tolerance_ns;
         while let Some(front) = self.color.waiting.front() {
             let stamp_ns = front.stamp_ns;
@@ -324,6 +342,16 @@ impl<T> Pairer<T> {
                 break;
             }
             self.release_front(Stream::Depth, "no_color_within_tolerance");
+        }
+    }
+
+    /// Pairs of one and the same stamp are certain whatever is still to come.
+    fn make_exact_pairs(&mut self) {
+        for i in 0..self.color.waiting.len() {
+            let exact = self.nearest_to_each_other(i).filter(|(.., apart_ns)| *apart_ns == 0);
+            if let Some((at, ..)) = exact {
+                self.join(i, at);
+            }
         }
     }
 
@@ -474,16 +502,42 @@ mod tests {
         }
 
         #[test]
+        fn eager_pairs_are_the_same_ones_and_those_of_one_stamp_come_at_once(
+            colors in stamps(),
+            depths in stamps(),
+            late in prop::collection::vec((0_i64..90).prop_map(|ms| ms * MS), 1..20),
+            tolerance_ns in (0_i64..70).prop_map(|ms| ms * MS),
+        ) {
+            let options = PairOptions { tolerance_ns, eager: true, ..PairOptions::default() };
+            let arrivals = arrivals(&colors, &depths, &late, 0);
+            let (mut pairs, unpaired, _) = run(options, &arrivals);
+            pairs.sort_unstable();
+            prop_assert_eq!(&pairs, &reference(&colors, &depths, tolerance_ns));
+            prop_assert_eq!(
+                unpaired.total() as usize,
+                colors.len() + depths.len() - 2 * pairs.len()
+            );
+            let mut pairer = Pairer::new(options);
+            let mut seen = std::collections::BTreeSet::new();
+            for (stream, stamp_ns) in arrivals {
+                pairer.push(stream, stamp_ns, 10, stamp_ns);
+                let at_once = std::iter::from_fn(|| pairer.pop()).any(|p| p.stamp_ns == stamp_ns);
+                prop_assert!(at_once || seen.insert(stamp_ns), "{} waits", stamp_ns);
+            }
+        }
+
+        #[test]
         fn any_arrivals_keep_the_bounds_count_every_message_and_use_none_twice(
             arrivals in prop::collection::vec(
                 (any::<bool>(), prop_oneof![0..2_000 * MS, any::<i64>()]), 0..400),
             max_bytes in 10_usize..400,
+            eager: bool,
         ) {
             let arrivals: Vec<(Stream, i64)> = arrivals
                 .into_iter()
                 .map(|(color, at)| (if color { Stream::Color } else { Stream::Depth }, at))
                 .collect();
-            let options = PairOptions { max_bytes, ..PairOptions::default() };
+            let options = PairOptions { max_bytes, eager, ..PairOptions::default() };
             let (pairs, unpaired, most) = run(options, &arrivals);
             prop_assert!(most <= max_bytes / 10);
             prop_assert_eq!(unpaired.total() as usize + 2 * pairs.len(), arrivals.len());

@@ -13,26 +13,95 @@ use crate::frame::{
 /// The name under which bytes that are no message are counted.
 pub const BAD_MESSAGE: &str = "bad_message";
 
+/// A picture as it was sent.
+#[derive(Clone, Copy, Debug)]
+pub enum PictureMsg<'a> {
+    /// Plain pixels.
+    Image(ImageMsg<'a>),
+    /// A file's bytes.
+    Compressed(CompressedMsg<'a>),
+}
+
+impl<'a> PictureMsg<'a> {
+    /// Reads the message of a topic.
+    ///
+    /// # Errors
+    /// [`BAD_MESSAGE`].
+    pub fn read(kind: Kind, data: &'a [u8]) -> Result<Self, &'static str> {
+        let read = match kind {
+            Kind::Image => ImageMsg::read(data).map(PictureMsg::Image),
+            Kind::Compressed => CompressedMsg::read(data).map(PictureMsg::Compressed),
+            Kind::Info | Kind::Transforms | Kind::DepthToColor => return Err(BAD_MESSAGE),
+        };
+        read.map_err(|_| BAD_MESSAGE)
+    }
+
+    /// It as colour.
+    ///
+    /// # Errors
+    /// The name under which the failure is counted.
+    pub fn color(&self) -> Result<RgbImage, &'static str> {
+        let picture = match self {
+            PictureMsg::Image(image) => convert::color_from_raw(&image.raw),
+            PictureMsg::Compressed(image) => convert::color_from_encoded(image.data),
+        };
+        picture.map_err(|error| {
+            tracing::debug!(%error, "colour picture");
+            error.name()
+        })
+    }
+
+    /// It as depth in metres.
+    ///
+    /// # Errors
+    /// The name under which the failure is counted.
+    pub fn depth(&self) -> Result<DepthMap, &'static str> {
+        let picture = match self {
+            PictureMsg::Image(image) => convert::depth_from_raw(&image.raw),
+            PictureMsg::Compressed(image) => depth_from_compressed(image.format, image.data),
+        };
+        picture.map_err(|error| {
+            tracing::debug!(%error, "depth picture");
+            error.name()
+        })
+    }
+
+    /// What it tells without being decoded.
+    pub fn first(&self) -> First {
+        match self {
+            PictureMsg::Image(image) => First {
+                format: image.raw.encoding.to_owned(),
+                size: Some((image.raw.width, image.raw.height)),
+                frame_id: image.frame_id.to_owned(),
+                info: None,
+            },
+            PictureMsg::Compressed(image) => {
+                // `compressedDepth` puts a header of 12 bytes before its PNG; RVL has the size
+                // there.
+                let tail = image.data.get(12..).unwrap_or_default();
+                let side =
+                    |at: usize| tail.get(at..)?.first_chunk().map(|b| u32::from_le_bytes(*b));
+                let size = convert::size_of_encoded(image.data)
+                    .or_else(|_| convert::size_of_encoded(tail))
+                    .ok()
+                    .or_else(|| side(0).zip(side(4)).filter(|_| image.format.contains("rvl")));
+                First {
+                    format: image.format.to_owned(),
+                    size,
+                    frame_id: image.frame_id.to_owned(),
+                    info: None,
+                }
+            }
+        }
+    }
+}
+
 /// The colour picture of a message.
 ///
 /// # Errors
 /// The name under which the failure is counted.
 pub fn color(kind: Kind, data: &[u8]) -> Result<RgbImage, &'static str> {
-    let bad = |error: convert::ConvertError| {
-        tracing::debug!(%error, "colour picture");
-        error.name()
-    };
-    match kind {
-        Kind::Image => {
-            let image = ImageMsg::read(data).map_err(|_| BAD_MESSAGE)?;
-            convert::color_from_raw(&image.raw).map_err(bad)
-        }
-        Kind::Compressed => {
-            let image = CompressedMsg::read(data).map_err(|_| BAD_MESSAGE)?;
-            convert::color_from_encoded(image.data).map_err(bad)
-        }
-        Kind::Info | Kind::Transforms | Kind::DepthToColor => Err(BAD_MESSAGE),
-    }
+    PictureMsg::read(kind, data)?.color()
 }
 
 /// The depth picture of a message in metres.
@@ -40,61 +109,25 @@ pub fn color(kind: Kind, data: &[u8]) -> Result<RgbImage, &'static str> {
 /// # Errors
 /// The name under which the failure is counted.
 pub fn depth(kind: Kind, data: &[u8]) -> Result<DepthMap, &'static str> {
-    let bad = |error: convert::ConvertError| {
-        tracing::debug!(%error, "depth picture");
-        error.name()
-    };
-    match kind {
-        Kind::Image => {
-            let image = ImageMsg::read(data).map_err(|_| BAD_MESSAGE)?;
-            convert::depth_from_raw(&image.raw).map_err(bad)
-        }
-        Kind::Compressed => {
-            let image = CompressedMsg::read(data).map_err(|_| BAD_MESSAGE)?;
-            depth_from_compressed(image.format, image.data).map_err(bad)
-        }
-        Kind::Info | Kind::Transforms | Kind::DepthToColor => Err(BAD_MESSAGE),
-    }
+    PictureMsg::read(kind, data)?.depth()
 }
 
 /// What the first message of a topic tells, `None` where it is no such message.
 pub fn first(kind: Kind, data: &[u8]) -> Option<First> {
     match kind {
-        Kind::Image => {
-            let image = ImageMsg::read(data).ok()?;
-            Some(First {
-                format: image.raw.encoding.to_owned(),
-                size: Some((image.raw.width, image.raw.height)),
-                frame_id: image.frame_id.to_owned(),
-                info: None,
-            })
-        }
-        Kind::Compressed => {
-            let image = CompressedMsg::read(data).ok()?;
-            // `compressedDepth` puts a header of 12 bytes before its PNG; RVL has the size there.
-            let tail = image.data.get(12..).unwrap_or_default();
-            let side = |at: usize| tail.get(at..)?.first_chunk().map(|b| u32::from_le_bytes(*b));
-            let size = convert::size_of_encoded(image.data)
-                .or_else(|_| convert::size_of_encoded(tail))
-                .ok()
-                .or_else(|| side(0).zip(side(4)).filter(|_| image.format.contains("rvl")));
-            Some(First {
-                format: image.format.to_owned(),
-                size,
-                frame_id: image.frame_id.to_owned(),
-                info: None,
-            })
-        }
-        Kind::Info => {
-            let info = CameraInfoMsg::read(data).ok()?;
-            Some(First {
-                format: String::new(),
-                size: Some((info.width, info.height)),
-                frame_id: info.frame_id.clone(),
-                info: Some(info),
-            })
-        }
+        Kind::Image | Kind::Compressed => Some(PictureMsg::read(kind, data).ok()?.first()),
+        Kind::Info => Some(first_info(CameraInfoMsg::read(data).ok()?)),
         Kind::Transforms | Kind::DepthToColor => None,
+    }
+}
+
+/// What a camera info tells.
+pub fn first_info(info: CameraInfoMsg) -> First {
+    First {
+        format: String::new(),
+        size: Some((info.width, info.height)),
+        frame_id: info.frame_id.clone(),
+        info: Some(info),
     }
 }
 
