@@ -11,6 +11,8 @@ use crate::{
 };
 
 pub mod compact;
+#[cfg(feature = "vlm")]
+pub mod qwen;
 
 /// Several sampled answers to one task.
 #[derive(Clone, Debug)]
