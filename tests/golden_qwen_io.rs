@@ -64,15 +64,15 @@ fn golden_qwen_pixel_values_and_grids_are_the_references() {
     for (case, files) in [(0, &["image_0.png"][..]), (1, &["image_1.png", "image_2.png"])] {
         let patches: Vec<_> =
             files.iter().map(|f| pictures.patches(&picture(&dir.join(f))).unwrap()).collect();
-        let grids: Vec<i64> =
-            patches.iter().flat_map(|p| p.grid).map(|side| side as i64).collect();
+        let grids: Vec<i64> = patches.iter().flat_map(|p| p.grid).map(|side| side as i64).collect();
         assert_eq!(grids, i64s(&expected, &format!("case{case}.grid_thw")));
         let got: Vec<f32> = patches.into_iter().flat_map(|p| p.pixels).collect();
         let needed = f32s(&expected, &format!("case{case}.pixel_values"));
         assert_eq!(got.len(), needed.len());
         let worst = got.iter().zip(&needed).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        // No grey level is off: one would be 0.014 after normalisation.
         println!("case {case}: worst difference of a pixel value {worst:.2e}");
-        assert!(worst <= 2.0 / 255.0, "case {case}: {worst}");
+        assert!(worst <= 1e-5, "case {case}: {worst}");
     }
 }
 

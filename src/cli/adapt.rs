@@ -25,6 +25,7 @@ use crate::{
         split::Part,
     },
     config::read_toml,
+    device::DeviceName,
     frame::RgbdFrame,
     policy::compact::CompactPolicy,
     report::table,
@@ -91,9 +92,10 @@ pub struct AdaptArgs {
     #[arg(long, value_name = "RUN", conflicts_with_all = ["out", "config", "seed", "held_out", "policy"])]
     pub resume: Option<PathBuf>,
 
-    /// What computes
-    #[arg(long, value_name = "DEVICE", default_value = "cpu", value_parser = ["cpu"])]
-    pub device: String,
+    /// What computes: cpu, cuda or cuda:N (`spatial-ssrl devices` lists them). Pictures are
+    /// encoded by the processor in any case
+    #[arg(long, value_name = "DEVICE", default_value_t)]
+    pub device: DeviceName,
 
     /// Print summary.json instead of the table
     #[arg(long)]
@@ -116,12 +118,13 @@ fn part(text: &str) -> Result<f64, String> {
 /// # Errors
 /// [`CliError`] with what went wrong.
 pub fn run(args: AdaptArgs, context: &Context) -> Result<Outcome, CliError> {
+    let device = args.device.open()?;
     let files = args.resume.as_deref().map(last_checkpoint).transpose()?;
     if args.forever || files.as_ref().is_some_and(forever::is_forever) {
-        return forever::run(&args, files, context);
+        return forever::run(&args, files, &device, context);
     }
     let resumed = files.map(|files| {
-        Interrupted::from_files(&files, Device::flex()).map_err(|e| CliError::Other(Box::new(e)))
+        Interrupted::from_files(&files, device.clone()).map_err(|e| CliError::Other(Box::new(e)))
     });
     let (config, begin, source) = match resumed.transpose()? {
         Some(run) => {
@@ -132,7 +135,7 @@ pub fn run(args: AdaptArgs, context: &Context) -> Result<Outcome, CliError> {
         }
         None => {
             let mut config = config(&args)?;
-            let begin = match start(&args.policy, &mut config)? {
+            let begin = match start(&args.policy, &device, &mut config)? {
                 Some((policy, heritage)) => Begin::From(Box::new(policy), heritage),
                 None => Begin::Random,
             };
@@ -155,7 +158,7 @@ pub fn run(args: AdaptArgs, context: &Context) -> Result<Outcome, CliError> {
         checkpoints: Some(&checkpoints),
         extent: source::extent(&source),
         budget: args.max_seconds.map(seconds).transpose()?,
-        device: Device::flex(),
+        device,
     };
     let sampled = RefCell::new(EvenSample::default());
     let open = || {
@@ -279,12 +282,13 @@ pub(super) fn open_run<'a>(
 /// place of the configured ones.
 pub(super) fn start(
     name: &str,
+    device: &Device,
     config: &mut RunConfig,
 ) -> Result<Option<(CompactPolicy, Heritage)>, CliError> {
     if name == "none" {
         return Ok(None);
     }
-    let mut policy = policy_arg::load(name)?.policy;
+    let mut policy = policy_arg::load(name, device.clone())?.policy;
     policy.learn_with(&config.policy);
     config.policy = policy.config().clone();
     let heritage = policy_arg::heritage(name, &policy)?;

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use burn::tensor::Device;
 use clap::{Args, Subcommand, ValueEnum};
 use image::RgbImage;
 use serde_json::{Value, json};
@@ -141,7 +142,7 @@ pub type Camera = std::sync::Arc<[f64; 4]>;
 /// [`CliError`] with what went wrong.
 pub fn run(args: AskArgs, context: &Context) -> Result<Outcome, CliError> {
     let picture = read_picture(&args.picture)?;
-    let policy = policy_arg::load(&args.policy)?.policy;
+    let policy = policy_arg::load(&args.policy, Device::flex())?.policy;
     // Answered as a robot would be: by tract alone, from the policy's ONNX.
     let sense = SpatialSense::new(Served::from_policy(&policy).map_err(other)?);
     let look = sense.look(&picture).map_err(other)?;

@@ -15,6 +15,7 @@ use crate::{
         score::{self, Scores},
     },
     config::read_toml,
+    device::DeviceName,
     report::table,
     source,
     tally::Tally,
@@ -41,6 +42,10 @@ pub struct EvalArgs {
     /// Decides which tasks are made
     #[arg(long, value_name = "S")]
     pub seed: Option<u64>,
+
+    /// What computes: cpu, cuda or cuda:N (`spatial-ssrl devices` lists them)
+    #[arg(long, value_name = "DEVICE", default_value_t)]
+    pub device: DeviceName,
 
     /// Print one JSON object instead of a table
     #[arg(long)]
@@ -72,7 +77,8 @@ struct Evaluated {
 /// [`CliError`] with what went wrong.
 pub fn run(args: EvalArgs, context: &Context) -> Result<Outcome, CliError> {
     let other = |error: Box<dyn std::error::Error + Send + Sync>| CliError::Other(error);
-    let Loaded { policy, config: written, .. } = policy_arg::load(&args.policy)?;
+    let device = args.device.open()?;
+    let Loaded { policy, config: written, .. } = policy_arg::load(&args.policy, device)?;
     let mut config: RunConfig = match args.config.as_ref().or(written.as_ref()) {
         Some(path) => read_toml(path)?,
         None => RunConfig::default(),

@@ -20,12 +20,11 @@ pub struct Loaded {
     pub folder: Option<PathBuf>,
 }
 
-/// Loads the policy that `name` names.
+/// Loads the policy that `name` names onto `device`.
 ///
 /// # Errors
 /// [`CliError`] with what is missing or damaged.
-pub fn load(name: &str) -> Result<Loaded, CliError> {
-    let device = Device::flex();
+pub fn load(name: &str, device: Device) -> Result<Loaded, CliError> {
     let other = |error| CliError::Other(Box::new(error));
     if name == "builtin" {
         let policy = CompactPolicy::builtin(device).map_err(other)?;

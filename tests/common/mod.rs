@@ -1,6 +1,9 @@
 //! What several tests share.
 #![allow(dead_code)]
 
+#[cfg(feature = "vlm")]
+pub mod qwen;
+
 use std::path::{Path, PathBuf};
 
 use spatial_ssrl::{

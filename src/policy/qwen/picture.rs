@@ -2,21 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer, images};
 use image::RgbImage;
 use serde::Deserialize;
 
-use super::VisionConfig;
-
-/// One picture as the processor gives it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Patches {
-    /// Patches along time (1), height and width.
-    pub grid: [usize; 3],
-    /// `[patches, channels * temporal_patch * patch * patch]`, patches of one merged token next
-    /// to each other.
-    pub pixels: Vec<f32>,
-}
+use super::{VisionConfig, resize, vision::Patches};
 
 /// How pictures become patches.
 #[derive(Clone, Debug, PartialEq)]
@@ -95,16 +84,6 @@ pub enum PictureError {
         new_height: u32,
         /// The most pixels.
         max: u64,
-    },
-    /// Resizing failed.
-    #[error("resizing a picture of {width}x{height} pixels failed: {why}")]
-    Resize {
-        /// Its width.
-        width: u32,
-        /// Its height.
-        height: u32,
-        /// Why.
-        why: String,
     },
 }
 
@@ -286,7 +265,8 @@ impl PictureConfig {
         let bytes = if (width, height) == picture.dimensions() {
             picture.as_raw()
         } else {
-            resized = resize(picture, width, height)?;
+            let from = (picture.width() as usize, picture.height() as usize);
+            resized = resize::bicubic(picture.as_raw(), from, (width as usize, height as usize));
             &resized
         };
         Ok(self.cut(bytes, width as usize, height as usize))
@@ -326,23 +306,6 @@ fn places(rows: usize, cols: usize, merge: usize) -> impl Iterator<Item = (usize
     tokens.flat_map(move |(r, c)| {
         (0..merge * merge).map(move |i| (r * merge + i / merge, c * merge + i % merge))
     })
-}
-
-/// Bicubic with antialiasing in fixed point, as Pillow does it.
-fn resize(picture: &RgbImage, width: u32, height: u32) -> Result<Vec<u8>, PictureError> {
-    let failed = |why: String| {
-        let (width, height) = picture.dimensions();
-        PictureError::Resize { width, height, why }
-    };
-    let (w, h) = picture.dimensions();
-    let source = images::ImageRef::new(w, h, picture.as_raw(), PixelType::U8x3)
-        .map_err(|error| failed(error.to_string()))?;
-    let mut target = images::Image::new(width, height, PixelType::U8x3);
-    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::CatmullRom));
-    Resizer::new()
-        .resize(&source, &mut target, &options)
-        .map_err(|error| failed(error.to_string()))?;
-    Ok(target.into_vec())
 }
 
 #[cfg(test)]

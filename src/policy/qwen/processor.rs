@@ -12,17 +12,9 @@ use tokenizers::Tokenizer;
 
 use super::{
     QwenConfig,
-    picture::{Patches, PictureConfig, PictureError},
+    model::Prompt,
+    picture::{PictureConfig, PictureError},
 };
-
-/// A prompt as tokens and patches.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Prompt {
-    /// Tokens; each picture stands as one image token for each 2 x 2 patches.
-    pub ids: Vec<u32>,
-    /// The pictures in their order.
-    pub pictures: Vec<Patches>,
-}
 
 /// How questions are put.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

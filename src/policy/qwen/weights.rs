@@ -9,12 +9,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use burn::tensor::{DType, TensorData};
-use memmap2::Mmap;
-use safetensors::{Dtype, SafeTensors, tensor::TensorInfo};
+use burn::tensor::TensorData;
+use safetensors::tensor::TensorInfo;
 use serde_json::Value;
 
-use super::mapped;
+use super::tensor_file::TensorFile;
 
 /// The one-file name of a checkpoint's weights.
 pub const SINGLE: &str = "model.safetensors";
@@ -23,8 +22,6 @@ pub const INDEX: &str = "model.safetensors.index.json";
 
 /// The largest index that is read, bytes.
 const MAX_INDEX_BYTES: u64 = 64 << 20;
-/// The largest header of a weight file that is parsed, bytes. Published ones have 0.1 MB.
-const MAX_HEADER_BYTES: u64 = 16 << 20;
 /// The most files of one checkpoint.
 const MAX_SHARDS: usize = 1024;
 /// How many names an error lists.
@@ -148,26 +145,18 @@ pub fn long_name(name: &str) -> String {
     }
 }
 
-/// One mapped file.
-#[derive(Debug)]
-struct Shard {
-    path: PathBuf,
-    map: Mmap,
-    /// Where its tensors begin.
-    start: usize,
-}
-
 /// Where a tensor lies.
 #[derive(Debug)]
 struct Place {
     shard: usize,
-    info: TensorInfo,
+    /// Its name in the file.
+    name: String,
 }
 
 /// The tensors of a checkpoint folder.
 #[derive(Debug)]
 pub struct Checkpoint {
-    shards: Vec<Shard>,
+    shards: Vec<TensorFile>,
     places: BTreeMap<String, Place>,
     taken: BTreeSet<String>,
 }
@@ -207,33 +196,29 @@ impl Checkpoint {
     }
 
     fn add(&mut self, path: PathBuf, listed: impl Fn(&str) -> bool) -> Result<(), WeightsError> {
-        let map =
-            mapped::map(&path).map_err(|source| WeightsError::Io { path: path.clone(), source })?;
-        let damaged = |why: String| WeightsError::Damaged { path: path.clone(), why };
-        let header = map.first_chunk::<8>().map_or(0, |n| u64::from_le_bytes(*n));
-        if header > MAX_HEADER_BYTES {
-            return Err(damaged(format!(
-                "a header of {header} bytes (at most {MAX_HEADER_BYTES})"
-            )));
-        }
-        let (header, metadata) =
-            SafeTensors::read_metadata(&map).map_err(|error| damaged(error.to_string()))?;
+        let file = TensorFile::open(path)?;
         let shard = self.shards.len();
-        for (name, info) in metadata.tensors() {
-            if !listed(&name) {
-                return Err(damaged(format!("tensor {name} is not in the index")));
+        for name in file.tensors.keys() {
+            if !listed(name) {
+                let why = format!("tensor {name} is not in the index");
+                return Err(WeightsError::Damaged { path: file.path, why });
             }
-            let name = long_name(&name);
-            if let Some(there) = self.places.get(&name) {
-                let first = self.shards.get(there.shard).map_or(&path, |shard| &shard.path).clone();
-                return Err(WeightsError::Twice { name, first, second: path });
+            let place = Place { shard, name: name.clone() };
+            if let Some(there) = self.places.insert(long_name(name), place) {
+                let first = self.shards.get(there.shard).map_or(&file.path, |shard| &shard.path);
+                let (first, second) = (first.clone(), file.path.clone());
+                return Err(WeightsError::Twice { name: long_name(name), first, second });
             }
-            let (dtype, shape, data_offsets) = (info.dtype, info.shape.clone(), info.data_offsets);
-            let info = TensorInfo { dtype, shape, data_offsets };
-            self.places.insert(name, Place { shard, info });
         }
-        self.shards.push(Shard { path, map, start: 8 + header });
+        self.shards.push(file);
         Ok(())
+    }
+
+    /// The file of a tensor, and where in it the tensor lies.
+    fn find(&self, name: &str) -> Option<(&TensorFile, &TensorInfo)> {
+        let place = self.places.get(name)?;
+        let file = self.shards.get(place.shard)?;
+        Some((file, file.tensors.get(&place.name)?))
     }
 
     /// The long names of all tensors.
@@ -243,8 +228,8 @@ impl Checkpoint {
 
     /// What all tensors take together, bytes.
     pub fn bytes(&self) -> u64 {
-        let size = |place: &Place| place.info.data_offsets.1 - place.info.data_offsets.0;
-        self.places.values().map(|place| size(place) as u64).sum()
+        let found = self.names().filter_map(|name| self.find(name));
+        found.map(|(file, info)| file.bytes(info).len() as u64).sum()
     }
 
     /// A tensor by its long name, in the type in which the file has it.
@@ -252,38 +237,17 @@ impl Checkpoint {
     /// # Errors
     /// [`WeightsError`] when it is missing, of another shape or type, or not finite.
     pub fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<TensorData, WeightsError> {
-        let missing = || WeightsError::Missing { name: name.to_owned(), shape: shape.to_vec() };
-        let place = self.places.get(name).ok_or_else(missing)?;
-        if place.info.shape != shape {
-            let (got, needed) = (place.info.shape.clone(), shape.to_vec());
+        let Some((file, info)) = self.find(name) else {
+            let shape = shape.to_vec();
+            return Err(WeightsError::Missing { name: name.to_owned(), shape });
+        };
+        if info.shape != shape {
+            let (got, needed) = (info.shape.clone(), shape.to_vec());
             return Err(WeightsError::Shape { name: name.to_owned(), got, needed });
         }
-        let dtype = match place.info.dtype {
-            Dtype::F32 => DType::F32,
-            Dtype::F16 => DType::F16,
-            Dtype::BF16 => DType::BF16,
-            other => {
-                let dtype = format!("{other:?}");
-                return Err(WeightsError::Type { name: name.to_owned(), dtype });
-            }
-        };
-        let bytes = self.data(place).ok_or_else(missing)?;
-        if let Some(at) = first_not_finite(bytes, dtype) {
-            return Err(WeightsError::NotFinite { name: name.to_owned(), at });
-        }
-        let data = TensorData::try_from_bytes_vec(bytes.to_vec(), shape.to_vec(), dtype);
-        let data = data.map_err(|error| WeightsError::Damaged {
-            path: self.shards[place.shard].path.clone(),
-            why: format!("tensor {name}: {error}"),
-        })?;
+        let data = file.read(info, name)?;
         self.taken.insert(name.to_owned());
         Ok(data)
-    }
-
-    fn data(&self, place: &Place) -> Option<&[u8]> {
-        let shard = self.shards.get(place.shard)?;
-        let (from, to) = place.info.data_offsets;
-        shard.map.get(shard.start.checked_add(from)?..shard.start.checked_add(to)?)
     }
 
     /// Says whether everything that is there was taken. With `tied`, a head may lie beside the
@@ -292,11 +256,12 @@ impl Checkpoint {
     /// # Errors
     /// [`WeightsError::Extra`] with the tensors left over; [`WeightsError::Untied`].
     pub fn finish(&self, tied: bool) -> Result<(), WeightsError> {
-        let head = self.places.get(HEAD);
-        if let (true, Some(head), Some(embedding)) = (tied, head, self.places.get(EMBEDDING))
-            && (head.info.shape != embedding.info.shape
-                || head.info.dtype != embedding.info.dtype
-                || self.data(head) != self.data(embedding))
+        let same = |(a, of_a): (&TensorFile, &TensorInfo),
+                    (b, of_b): (&TensorFile, &TensorInfo)| {
+            of_a.shape == of_b.shape && of_a.dtype == of_b.dtype && a.bytes(of_a) == b.bytes(of_b)
+        };
+        if let (true, Some(head), Some(words)) = (tied, self.find(HEAD), self.find(EMBEDDING))
+            && !same(head, words)
         {
             return Err(WeightsError::Untied);
         }
@@ -309,21 +274,6 @@ impl Checkpoint {
                 Err(WeightsError::Extra { count, names })
             }
         }
-    }
-}
-
-/// The first value that is NaN or infinite: all bits of its exponent are set.
-fn first_not_finite(bytes: &[u8], dtype: DType) -> Option<usize> {
-    let of_two = |mask: u16| {
-        let mut values = bytes.chunks_exact(2);
-        values.position(|value| u16::from_le_bytes([value[0], value[1]]) & mask == mask)
-    };
-    match dtype {
-        DType::BF16 => of_two(0x7f80),
-        DType::F16 => of_two(0x7c00),
-        _ => bytes
-            .chunks_exact(4)
-            .position(|v| !f32::from_le_bytes([v[0], v[1], v[2], v[3]]).is_finite()),
     }
 }
 
@@ -354,11 +304,12 @@ fn read_index(path: &Path) -> Result<BTreeMap<String, String>, WeightsError> {
 
 #[cfg(test)]
 mod tests {
+    use burn::tensor::DType;
     use half::{bf16, f16};
-    use safetensors::tensor::TensorView;
+    use safetensors::{Dtype, tensor::TensorView};
     use tempfile::TempDir;
 
-    use super::*;
+    use super::{super::tensor_file::MAX_HEADER_BYTES, *};
 
     fn write(path: &Path, tensors: &[(&str, Dtype, &[usize], Vec<u8>)]) {
         let views = tensors.iter().map(|(name, dtype, shape, bytes)| {
