@@ -5,11 +5,7 @@ mod common;
 
 use std::collections::HashMap;
 
-use burn::{
-    Tensor,
-    module::Module,
-    tensor::Device,
-};
+use burn::{Tensor, module::Module, tensor::Device};
 use common::qwen::Golden;
 use spatial_ssrl::{
     grpo::{Average, GrpoConfig},
@@ -42,7 +38,12 @@ fn qwen_golden_cases_give_the_references_embeddings_positions_logits_and_tokens(
         let seen = model.see(&prompt, None).unwrap();
         if !seen.is_empty() {
             let got = values(Tensor::cat(seen.clone(), 0));
-            close(&format!("case {case} vision"), &got, &golden.f32(&format!("case{case}.vision")), 1e-4);
+            close(
+                &format!("case {case} vision"),
+                &got,
+                &golden.f32(&format!("case{case}.vision")),
+                1e-4,
+            );
             let (positions, _) = model.positions(&prompt).unwrap();
             let expected = golden.i64(&format!("case{case}.position_ids"));
             let got: Vec<i64> =
@@ -52,7 +53,12 @@ fn qwen_golden_cases_give_the_references_embeddings_positions_logits_and_tokens(
         let embedded = model.embed(&prompt, seen).unwrap();
         let (hidden, _) = model.prefill(&embedded, None);
         let logits = values(model.text.logits(hidden, None));
-        close(&format!("case {case} logits"), &logits, &golden.f32(&format!("case{case}.logits")), 1e-4);
+        close(
+            &format!("case {case} logits"),
+            &logits,
+            &golden.f32(&format!("case{case}.logits")),
+            1e-4,
+        );
 
         let config = SamplerConfig { temperature: 0.0, max_tokens: 12, ..SamplerConfig::default() };
         let got = generate(&model, None, &embedded, &[0], &[], &config).unwrap();
@@ -99,7 +105,12 @@ fn grpo() -> GrpoConfig {
     }
 }
 
-fn gradients(model: &Model, adapter: &Adapter, lora: &Lora, micro: usize) -> (f64, AdapterGradients) {
+fn gradients(
+    model: &Model,
+    adapter: &Adapter,
+    lora: &Lora,
+    micro: usize,
+) -> (f64, AdapterGradients) {
     let config = LearnerConfig { micro_batch: micro, ..LearnerConfig::default() };
     let learner = Learner::new(adapter.clone(), config);
     let answers: Vec<&[u32]> = lora.answers.iter().map(Vec::as_slice).collect();
@@ -145,7 +156,8 @@ fn qwen_golden_adapter_gives_the_references_log_probabilities_loss_and_gradients
             let expected = golden.f32(&format!("grad.{}.lora_{part}.weight", layer.name));
             let got = values(got.clone());
             assert_eq!(got.len(), expected.len());
-            let norm = |v: &mut dyn Iterator<Item = f32>| v.map(|x| f64::from(x * x)).sum::<f64>().sqrt();
+            let norm =
+                |v: &mut dyn Iterator<Item = f32>| v.map(|x| f64::from(x * x)).sum::<f64>().sqrt();
             let gap = norm(&mut got.iter().zip(&expected).map(|(g, e)| g - e));
             let relative = gap / norm(&mut expected.iter().copied());
             worst = worst.max(relative);
@@ -219,8 +231,7 @@ fn qwen_golden_steps_refuse_what_is_not_finite_and_leave_the_weights() {
     };
     let before = weights(&learner);
     let mut step = |advantages: &[f64]| {
-        let group =
-            Judged { prompt: &lora.prompt, answers: &answers, advantages, old_logp: None };
+        let group = Judged { prompt: &lora.prompt, answers: &answers, advantages, old_logp: None };
         let outcome = learner.reinforce(&model, &[group], 1.0, &grpo(), 1e-3);
         (outcome.map_err(|skip| skip.name()), weights(&learner))
     };

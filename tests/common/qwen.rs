@@ -2,10 +2,10 @@
 
 use std::{fs, path::PathBuf};
 
-use burn::tensor::{Device, FloatDType, TensorData};
+use burn::tensor::{Device, FloatDType};
 use safetensors::SafeTensors;
 use spatial_ssrl::policy::qwen::{
-    QwenConfig, QwenError, TextConfig, VisionConfig,
+    QwenConfig,
     linear::{Adapter, PairData},
     model::{Model, Prompt},
     vision::Patches,
@@ -58,17 +58,9 @@ impl Golden {
     }
 
     pub fn model(&self) -> Model {
-        let bytes = fs::read(self.folder.join("model/model.safetensors")).unwrap();
-        let tensors = SafeTensors::deserialize(&bytes).unwrap();
-        let mut source = |name: &str, shape: &[usize]| -> Result<TensorData, QwenError> {
-            let name = name
-                .replace("model.language_model.", "model.")
-                .replace("model.visual.", "visual.");
-            let (got, values) = f32s(&tensors, &name);
-            assert_eq!(got, shape, "{name}");
-            Ok(TensorData::new(values, shape.to_vec()))
-        };
-        Model::load(&config(), &mut source, Device::flex(), FloatDType::F32).unwrap()
+        let folder = self.folder.join("model");
+        let config = QwenConfig::read(&folder).unwrap();
+        Model::open(&folder, &config, Device::flex(), FloatDType::F32).unwrap()
     }
 
     pub fn adapter(&self, model: &Model, device: &Device) -> Adapter {
@@ -89,36 +81,4 @@ fn f32s(tensors: &SafeTensors<'_>, name: &str) -> (Vec<usize>, Vec<f32>) {
     let bytes = view.data().chunks_exact(4);
     let values = bytes.map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
     (view.shape().to_vec(), values)
-}
-
-/// The golden model's sizes.
-pub fn config() -> QwenConfig {
-    QwenConfig {
-        vision: VisionConfig {
-            depth: 4,
-            hidden: 32,
-            heads: 2,
-            intermediate: 64,
-            out: 64,
-            channels: 3,
-            patch: 14,
-            temporal_patch: 2,
-            merge: 2,
-            window: 56,
-            full_blocks: vec![1, 3],
-        },
-        text: TextConfig {
-            layers: 3,
-            hidden: 64,
-            heads: 4,
-            kv_heads: 2,
-            intermediate: 128,
-            vocabulary: 160,
-            norm_eps: 1e-6,
-            rope_theta: 1e6,
-            mrope_sections: [2, 3, 3],
-        },
-        tied: false,
-        image_token: 150,
-    }
 }

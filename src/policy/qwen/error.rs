@@ -18,7 +18,9 @@ pub enum QwenError {
         needed: usize,
     },
     /// A token outside the vocabulary.
-    #[error("token {id} is outside the vocabulary of {vocabulary}: tokenizer and model do not belong together")]
+    #[error(
+        "token {id} is outside the vocabulary of {vocabulary}: tokenizer and model do not belong together"
+    )]
     Token {
         /// The token.
         id: u32,
@@ -36,7 +38,9 @@ pub enum QwenError {
         pictures: usize,
     },
     /// Fewer image tokens than a picture needs.
-    #[error("picture {picture} needs {needed} image tokens, but the prompt has {got} in its place: cut the text, never the picture")]
+    #[error(
+        "picture {picture} needs {needed} image tokens, but the prompt has {got} in its place: cut the text, never the picture"
+    )]
     CutPicture {
         /// Its number.
         picture: usize,
@@ -46,7 +50,9 @@ pub enum QwenError {
         got: usize,
     },
     /// A grid that no picture has.
-    #[error("picture {picture}: a grid of {grid:?} patches cannot be merged by {merge} (time must be 1, height and width positive multiples of it below 16384)")]
+    #[error(
+        "picture {picture}: a grid of {grid:?} patches cannot be merged by {merge} (time must be 1, height and width positive multiples of it below 16384)"
+    )]
     Grid {
         /// Its number.
         picture: usize,
@@ -68,7 +74,9 @@ pub enum QwenError {
         got: usize,
     },
     /// A prompt that leaves no room.
-    #[error("a prompt of {prompt} tokens and answers of up to {answer} exceed the {limit} tokens allowed: use a smaller picture (max_pixels) or a shorter answer")]
+    #[error(
+        "a prompt of {prompt} tokens and answers of up to {answer} exceed the {limit} tokens allowed: use a smaller picture (max_pixels) or a shorter answer"
+    )]
     TooLong {
         /// Tokens of the prompt.
         prompt: usize,
@@ -90,6 +98,18 @@ pub enum QwenError {
     /// Adapter matrices.
     #[error(transparent)]
     Misfit(#[from] super::linear::MisfitError),
+    /// The checkpoint's configuration.
+    #[error(transparent)]
+    Config(#[from] super::config::QwenConfigError),
+    /// The checkpoint's weights.
+    #[error(transparent)]
+    Weights(#[from] super::weights::WeightsError),
+    /// An adapter in a folder.
+    #[error(transparent)]
+    Peft(#[from] super::peft::PeftError),
+    /// The tokenizer, a picture or a prompt.
+    #[error(transparent)]
+    Processor(#[from] super::processor::ProcessorError),
     /// The device gave nothing back.
     #[error("the device failed: {0}")]
     Device(String),

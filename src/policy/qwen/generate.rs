@@ -195,7 +195,10 @@ mod tests {
 
     #[test]
     fn qwen_the_nucleus_is_the_smallest_set_that_has_enough() {
-        let p = Tensor::<2>::from_floats([[0.1, 0.4, 0.2, 0.3], [0.97, 0.01, 0.01, 0.01]], &Device::flex());
+        let p = Tensor::<2>::from_floats(
+            [[0.1, 0.4, 0.2, 0.3], [0.97, 0.01, 0.01, 0.01]],
+            &Device::flex(),
+        );
         for (top_p, expected) in [
             (0.35, [0.0, 0.4, 0.0, 0.0, 0.97, 0.0, 0.0, 0.0]),
             (0.65, [0.0, 0.4, 0.0, 0.3, 0.97, 0.0, 0.0, 0.0]),

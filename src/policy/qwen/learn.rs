@@ -129,8 +129,7 @@ impl Learner {
     ) -> Result<GrpoMetrics, UpdateSkip> {
         let mut gradients = AdapterGradients::default();
         let mut batch = Batch::default();
-        let loss =
-            self.gradient(model, groups, temperature, config, &mut gradients, &mut batch)?;
+        let loss = self.gradient(model, groups, temperature, config, &mut gradients, &mut batch)?;
         guard::check_loss(loss)?;
         let grad_norm = self.apply(&gradients, learning_rate)?;
         let mut metrics = GrpoMetrics { loss, grad_norm, learning_rate, ..Default::default() };

@@ -54,7 +54,7 @@ impl Linear {
 }
 
 /// What a linear layer is called and how large it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LinearShape {
     /// As PEFT names it inside the model: `model.language_model.layers.0.self_attn.q_proj`.
     pub name: String,

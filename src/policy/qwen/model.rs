@@ -1,5 +1,7 @@
 //! The whole network: a prompt with its pictures in, hidden states out.
 
+use std::path::Path;
+
 use burn::{
     Tensor,
     tensor::{Device, FloatDType},
@@ -12,6 +14,7 @@ use super::{
     rope::{Position, PositionRule},
     text::{KeysValues, Text},
     vision::{Patches, Vision},
+    weights::Checkpoint,
 };
 
 /// A prompt as tokens and patches.
@@ -46,6 +49,24 @@ pub struct Model {
 }
 
 impl Model {
+    /// Loads the checkpoint in `folder`; its weights are kept in `dtype` on `device`. A tensor
+    /// that belongs to no part of the model is an error too.
+    ///
+    /// # Errors
+    /// When the weights are damaged, or a tensor is missing, misshapen or left over.
+    pub fn open(
+        folder: &Path,
+        config: &QwenConfig,
+        device: Device,
+        dtype: FloatDType,
+    ) -> Result<Self, QwenError> {
+        let mut checkpoint = Checkpoint::open(folder)?;
+        let mut source = |name: &str, shape: &[usize]| Ok(checkpoint.tensor(name, shape)?);
+        let model = Self::load(config, &mut source, device, dtype)?;
+        checkpoint.finish(config.tied)?;
+        Ok(model)
+    }
+
     /// Loads a model; its weights are kept in `dtype` on `device`.
     ///
     /// # Errors
@@ -59,7 +80,12 @@ impl Model {
         let mut loader = Loader::new(source, device, dtype);
         let vision = Vision::load(config, &mut loader)?;
         let text = Text::load(config, &mut loader)?;
-        Ok(Model { vision, text, layers: loader.into_layers(), rule: PositionRule { image_token: config.image_token, merge: config.vision.merge } })
+        Ok(Model {
+            vision,
+            text,
+            layers: loader.into_layers(),
+            rule: PositionRule { image_token: config.image_token, merge: config.vision.merge },
+        })
     }
 
     /// Every linear layer that an adapter may touch.

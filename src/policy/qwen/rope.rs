@@ -52,11 +52,7 @@ impl PositionRule {
                 return Err(QwenError::CutPicture { picture, needed: rows * cols, got: run });
             }
             for cell in 0..rows * cols {
-                positions.push([
-                    next,
-                    next + (cell / cols) as u32,
-                    next + (cell % cols) as u32,
-                ]);
+                positions.push([next, next + (cell / cols) as u32, next + (cell % cols) as u32]);
             }
             next += rows.max(cols) as u32;
             at += rows * cols;

@@ -13,7 +13,7 @@ use super::{
 };
 
 /// Rows of logits that exist at one time: with 152,000 words, 128 rows are 78 MB in float32.
-const LOGIT_ROWS: usize = 128;
+pub(super) const LOGIT_ROWS: usize = 128;
 
 /// How the rows of a packed group lie: the prompt's, then those of each answer in turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,13 +168,7 @@ impl Text {
 
     /// The packing of a prompt with these positions, behind which `answers` answers of `rows`
     /// rows each go on at position `next`.
-    pub fn packing(
-        &self,
-        prompt: &[Position],
-        next: u32,
-        answers: usize,
-        rows: usize,
-    ) -> Packing {
+    pub fn packing(&self, prompt: &[Position], next: u32, answers: usize, rows: usize) -> Packing {
         let layout = Layout { prompt: prompt.len(), answers, rows };
         let mut positions = prompt.to_vec();
         (0..answers).for_each(|_| positions.extend((0..rows as u32).map(|i| [next + i; 3])));
@@ -307,7 +301,7 @@ impl Text {
 }
 
 /// Attention looks at a multiple of so many places, so that few sizes of it exist.
-const STRIDE: usize = 32;
+pub(super) const STRIDE: usize = 32;
 
 /// Keys and values of the answers' own tokens, `[answers, kv_heads, places, head_dim]` for
 /// each block, written in place.

@@ -132,11 +132,7 @@ struct SeenPicture {
 }
 
 impl Model {
-    fn pass(
-        &self,
-        group: &Answered<'_>,
-        adapter: Option<&Adapter>,
-    ) -> Result<Forward, QwenError> {
+    fn pass(&self, group: &Answered<'_>, adapter: Option<&Adapter>) -> Result<Forward, QwenError> {
         if group.answers.iter().any(|answer| answer.is_empty()) || group.answers.is_empty() {
             return Err(QwenError::EmptyAnswer);
         }
@@ -272,8 +268,7 @@ impl Model {
             let logp = text.log_probabilities(x.clone(), tokens, temperature, Some(adapter));
             let n = chunk.len();
             let slopes = TensorData::new(slopes[chunk].to_vec(), [n]);
-            let slopes =
-                Tensor::<1>::from_data(slopes, (text.device(), FloatDType::F32.into()));
+            let slopes = Tensor::<1>::from_data(slopes, (text.device(), FloatDType::F32.into()));
             let gradients = (logp * slopes.autodiff()).sum().backward();
             into.add(adapter, &gradients);
             if let Some(of_rows) = x.grad(&gradients) {

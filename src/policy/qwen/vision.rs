@@ -10,8 +10,7 @@ use burn::{
 };
 
 use super::{
-    QwenConfig, QwenError,
-    attention,
+    QwenConfig, QwenError, attention,
     layers::{Loader, Mlp, Norm},
     linear::{Adapter, Linear},
     rope::{PositionRule, Rope},
@@ -98,9 +97,8 @@ impl Block {
         let [rows, hidden] = x.dims();
         let dim = hidden / self.heads;
         let qkv = self.qkv.forward(self.norm1.forward(x.clone()), adapter);
-        let part = |i: usize| {
-            qkv.clone().narrow(1, i * hidden, hidden).reshape([rows, self.heads, dim])
-        };
+        let part =
+            |i: usize| qkv.clone().narrow(1, i * hidden, hidden).reshape([rows, self.heads, dim]);
         let (q, k, v) = (route.rope.apply(part(0)), route.rope.apply(part(1)), part(2));
         let whole = [Windows { start: 0, count: 1, patches: rows }];
         let windows = if self.full { &whole[..] } else { &route.order.windows };
@@ -148,8 +146,7 @@ impl Vision {
     pub fn load(config: &QwenConfig, loader: &mut Loader<'_>) -> Result<Self, QwenError> {
         let vision = &config.vision;
         let (hidden, unit) = (vision.hidden, vision.merge * vision.merge);
-        let patch_values =
-            vision.channels * vision.temporal_patch * vision.patch * vision.patch;
+        let patch_values = vision.channels * vision.temporal_patch * vision.patch * vision.patch;
         let patch_embed = loader.patch_embed("model.visual.patch_embed.proj", vision)?;
         let mut blocks = Vec::with_capacity(vision.depth);
         for i in 0..vision.depth {
@@ -239,10 +236,8 @@ impl Vision {
         let [rows, hidden] = x.dims();
         let unit = self.rule.merge * self.rule.merge;
         let x = self.norm.forward(x).reshape([rows / unit, hidden * unit]);
-        let x = self.merge_out.forward(
-            activation::gelu(self.merge_in.forward(x, adapter)),
-            adapter,
-        );
+        let x =
+            self.merge_out.forward(activation::gelu(self.merge_in.forward(x, adapter)), adapter);
         let back: Vec<i32> = route.order.back().into_iter().map(|place| place as i32).collect();
         let n = back.len();
         let back = Tensor::<1, Int>::from_data(TensorData::new(back, [n]), &self.device);
