@@ -229,6 +229,12 @@ fn read_pairs(
     for name in file.tensors.keys() {
         let extra = || PeftError::Extra { path: path(), name: name.clone() };
         let rest = name.strip_prefix(PREFIX).ok_or_else(extra)?;
+        // Of an adapted head peft saves the frozen weight as well, which the checkpoint has.
+        if let Some(layer) = rest.strip_suffix(".base_layer.weight")
+            && shapes.contains_key(long_name(layer).as_str())
+        {
+            continue;
+        }
         let (layer, which) = match rest.strip_suffix(".lora_A.weight") {
             Some(layer) => (layer, 0),
             None => (rest.strip_suffix(".lora_B.weight").ok_or_else(extra)?, 1),
