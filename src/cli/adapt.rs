@@ -83,8 +83,9 @@ pub struct AdaptArgs {
     pub forever: bool,
 
     /// What to start from: the policy that ships, one that adapt or pretrain wrote, or none
-    /// (random weights)
-    #[arg(long, value_name = "builtin|none|RUN", default_value = "builtin")]
+    /// (random weights). qwen:DIR is a Qwen2.5-VL checkpoint folder (feature vlm; the weights of
+    /// 7B are under Apache-2.0, those of 3B under a research licence without commercial use)
+    #[arg(long, value_name = "builtin|none|RUN|qwen:DIR", default_value = "builtin")]
     pub policy: String,
 
     /// Go on with an interrupted run where its last checkpoint is; its source and settings
@@ -118,6 +119,12 @@ fn part(text: &str) -> Result<f64, String> {
 /// # Errors
 /// [`CliError`] with what went wrong.
 pub fn run(args: AdaptArgs, context: &Context) -> Result<Outcome, CliError> {
+    #[cfg(feature = "vlm")]
+    if args.resume.is_none()
+        && let Some(folder) = super::qwen::folder(&args.policy).map(Path::to_owned)
+    {
+        return super::qwen::adapt(args, &folder, context);
+    }
     let device = args.device.open()?;
     let files = args.resume.as_deref().map(last_checkpoint).transpose()?;
     if args.forever || files.as_ref().is_some_and(forever::is_forever) {
@@ -383,7 +390,7 @@ pub fn from_replay(error: ReplayError<SourceError>) -> CliError {
 }
 
 /// The first of `runs/NAME`, `runs/NAME-2`, … that does not exist.
-fn free_folder(source: &str) -> PathBuf {
+pub(super) fn free_folder(source: &str) -> PathBuf {
     let name: String = Path::new(source.trim_end_matches('/'))
         .file_stem()
         .and_then(|name| name.to_str())
@@ -418,6 +425,6 @@ pub(super) fn create(path: &Path) -> Result<std::fs::File, CliError> {
     std::fs::File::create(path).map_err(|e| io(path, e))
 }
 
-fn io(path: &Path, error: std::io::Error) -> CliError {
+pub(super) fn io(path: &Path, error: std::io::Error) -> CliError {
     CliError::Nothing(format!("cannot write {}: {error}", path.display()))
 }

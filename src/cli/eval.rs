@@ -31,7 +31,8 @@ pub struct EvalArgs {
     /// Where frames come from: a bag, a folder, or a rendered room
     pub source: String,
 
-    /// A folder that adapt wrote, or builtin
+    /// A folder that adapt wrote, or builtin; qwen:DIR for a Qwen2.5-VL checkpoint or a run that
+    /// began with one (feature vlm)
     #[arg(long, value_name = "RUN")]
     pub policy: String,
 
@@ -77,6 +78,10 @@ struct Evaluated {
 /// [`CliError`] with what went wrong.
 pub fn run(args: EvalArgs, context: &Context) -> Result<Outcome, CliError> {
     let other = |error: Box<dyn std::error::Error + Send + Sync>| CliError::Other(error);
+    #[cfg(feature = "vlm")]
+    if let Some(folder) = super::qwen::folder(&args.policy).map(std::path::Path::to_owned) {
+        return super::qwen::eval(args, &folder, context);
+    }
     let device = args.device.open()?;
     let Loaded { policy, config: written, .. } = policy_arg::load(&args.policy, device)?;
     let mut config: RunConfig = match args.config.as_ref().or(written.as_ref()) {

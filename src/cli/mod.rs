@@ -42,6 +42,8 @@ mod machine;
 pub mod plan;
 pub mod policy_arg;
 pub mod pretrain;
+#[cfg(feature = "vlm")]
+pub mod qwen;
 mod run_watch;
 pub mod source_args;
 pub mod tasks;

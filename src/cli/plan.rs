@@ -114,7 +114,7 @@ pub fn run(args: PlanArgs, context: &Context) -> Result<Outcome, CliError> {
         Some(gb) => {
             return Err(CliError::Nothing(format!("--memory-gb {gb}: more than 0 is needed")));
         }
-        None => free_bytes(args.device),
+        None => machine::available_bytes(args.device),
     };
     tracing::info!("{}", published::licence(&config));
     let Some(available) = available else {
@@ -136,17 +136,4 @@ pub fn run(args: PlanArgs, context: &Context) -> Result<Outcome, CliError> {
     let available = gb(available);
     context.print(&format!("{plan}\nfits into {available} of {}: {at_a_time}\n", args.device))?;
     Ok(Outcome::Done)
-}
-
-/// Memory that is free on the device, without what a CUDA context takes itself.
-fn free_bytes(device: DeviceName) -> Option<u64> {
-    /// A CUDA context and its libraries.
-    const CONTEXT_BYTES: u64 = 1_000_000_000;
-    match device {
-        DeviceName::Cpu => machine::free_bytes(),
-        // A Jetson's GPU shares the processor's memory, and its nvidia-smi has no figure.
-        DeviceName::Cuda(index) => machine::gpu_free_bytes(index)
-            .or_else(machine::free_bytes)
-            .map(|bytes| bytes.saturating_sub(CONTEXT_BYTES)),
-    }
 }

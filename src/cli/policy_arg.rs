@@ -30,6 +30,14 @@ pub fn load(name: &str, device: Device) -> Result<Loaded, CliError> {
         let policy = CompactPolicy::builtin(device).map_err(other)?;
         return Ok(Loaded { policy, config: None, folder: None });
     }
+    if let Some(folder) = name.strip_prefix("qwen:") {
+        return Err(CliError::Nothing(match cfg!(feature = "vlm") {
+            true => format!("qwen:{folder} can be named to adapt and eval, and to ask ... say"),
+            false => "this program was built without Qwen2.5-VL: build it with `cargo build \
+                      --release --features vlm` (on a GPU: --features cuda,vlm)"
+                .to_owned(),
+        }));
+    }
     let run = Path::new(name);
     let folder = folder(run);
     if !folder.join("policy.json").is_file() {
