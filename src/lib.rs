@@ -19,6 +19,7 @@
 //! | [`export`] | tasks as data sets, policies as ONNX |
 //! | [`report`] | contact sheets, tables, progress |
 //! | [`config`] | settings files that say what is wrong with them |
+//! | [`device`] | what computes: the processor or a GPU |
 //! | [`cli`] | one small file a subcommand |
 //!
 //! The first four do no I/O and know no ROS, files, clocks or threads.
@@ -31,6 +32,7 @@
 pub mod adapt;
 pub mod cli;
 pub mod config;
+pub mod device;
 pub mod digest;
 pub mod export;
 pub mod frame;

@@ -23,6 +23,7 @@ use tracing_subscriber::EnvFilter;
 use crate::{
     adapt::store::StoreError,
     config::ConfigError,
+    device::DeviceError,
     export::ExportError,
     report::progress::{LogWriter, Progress},
     source::SourceError,
@@ -30,14 +31,19 @@ use crate::{
 
 pub mod adapt;
 pub mod ask;
+pub mod devices;
 pub mod eval;
 pub mod export;
 mod forever;
 pub mod health;
 pub mod inspect;
 mod machine;
+#[cfg(feature = "vlm")]
+pub mod plan;
 pub mod policy_arg;
 pub mod pretrain;
+#[cfg(feature = "vlm")]
+pub mod qwen;
 mod run_watch;
 pub mod source_args;
 pub mod tasks;
@@ -84,6 +90,9 @@ enum Command {
     Export(export::ExportArgs),
     Ask(ask::AskArgs),
     Health(health::HealthArgs),
+    Devices(devices::DevicesArgs),
+    #[cfg(feature = "vlm")]
+    Plan(plan::PlanArgs),
 }
 
 /// How a subcommand ended, when it did not fail.
@@ -119,6 +128,9 @@ pub enum CliError {
     /// The data set cannot be written.
     #[error(transparent)]
     Export(#[from] ExportError),
+    /// The device cannot be used.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
     /// The tasks that a policy hands on.
     #[error(transparent)]
     Tasks(#[from] StoreError),
@@ -194,6 +206,9 @@ pub fn main() -> ExitCode {
         Command::Export(args) => export::run(args, &context),
         Command::Ask(args) => ask::run(args, &context),
         Command::Health(args) => health::run(args, &context),
+        Command::Devices(args) => devices::run(args, &context),
+        #[cfg(feature = "vlm")]
+        Command::Plan(args) => plan::run(args, &context),
     };
     match result {
         Ok(outcome) => ExitCode::from(outcome.code()),

@@ -197,6 +197,27 @@ fn patterns<T>(
     given.iter().map(pattern).collect()
 }
 
+/// The checkpoint folder that the adapter in `folder` says it belongs to.
+///
+/// # Errors
+/// [`PeftError`] when the configuration cannot be read.
+pub fn base(folder: &Path) -> Result<Option<String>, PeftError> {
+    let path = folder.join(CONFIG);
+    let config: Value = serde_json::from_slice(&read_config(&path)?)
+        .map_err(|error| PeftError::Config { path, why: error.to_string() })?;
+    Ok(config.get("base_model_name_or_path").and_then(Value::as_str).map(str::to_owned))
+}
+
+fn read_config(path: &Path) -> Result<Vec<u8>, PeftError> {
+    let failed = |source| PeftError::Io { path: path.to_owned(), source };
+    let bytes = std::fs::metadata(path).map_err(failed)?.len();
+    if bytes > MAX_CONFIG_BYTES {
+        let why = format!("{bytes} bytes (at most {MAX_CONFIG_BYTES})");
+        return Err(PeftError::Config { path: path.to_owned(), why });
+    }
+    std::fs::read(path).map_err(failed)
+}
+
 /// Reads the adapter in `folder` for a model with these layers onto `device`, which should have
 /// autodiff when the adapter is to learn on.
 ///
@@ -213,13 +234,8 @@ fn read_pairs(
     layers: &[LinearShape],
 ) -> Result<BTreeMap<String, PairData>, PeftError> {
     let path = folder.join(CONFIG);
-    let failed = |source| PeftError::Io { path: path.clone(), source };
     let wrong = |why: String| PeftError::Config { path: path.clone(), why };
-    let bytes = std::fs::metadata(&path).map_err(failed)?.len();
-    if bytes > MAX_CONFIG_BYTES {
-        return Err(wrong(format!("{bytes} bytes (at most {MAX_CONFIG_BYTES})")));
-    }
-    let scaling = Scaling::parse(&std::fs::read(&path).map_err(failed)?).map_err(wrong)?;
+    let scaling = Scaling::parse(&read_config(&path)?).map_err(wrong)?;
 
     let file = TensorFile::open(folder.join(WEIGHTS))?;
     let path = || file.path.clone();
@@ -229,6 +245,12 @@ fn read_pairs(
     for name in file.tensors.keys() {
         let extra = || PeftError::Extra { path: path(), name: name.clone() };
         let rest = name.strip_prefix(PREFIX).ok_or_else(extra)?;
+        // Of an adapted head peft saves the frozen weight as well, which the checkpoint has.
+        if let Some(layer) = rest.strip_suffix(".base_layer.weight")
+            && shapes.contains_key(long_name(layer).as_str())
+        {
+            continue;
+        }
         let (layer, which) = match rest.strip_suffix(".lora_A.weight") {
             Some(layer) => (layer, 0),
             None => (rest.strip_suffix(".lora_B.weight").ok_or_else(extra)?, 1),

@@ -255,21 +255,30 @@ impl PictureConfig {
         Ok(width as usize / self.unit() * (height as usize / self.unit()))
     }
 
+    /// A picture at the size at which the model sees it, to keep instead of a larger one.
+    ///
+    /// # Errors
+    /// As [`PictureConfig::resized`].
+    pub fn resize(&self, picture: &RgbImage) -> Result<RgbImage, PictureError> {
+        let (width, height) = self.resized(picture.width(), picture.height())?;
+        if (width, height) == picture.dimensions() {
+            return Ok(picture.clone());
+        }
+        let side = |(width, height): (u32, u32)| (width as usize, height as usize);
+        let from = side(picture.dimensions());
+        let rgb = resize::bicubic(picture.as_raw(), from, side((width, height)));
+        let empty = PictureError::Empty { width, height };
+        RgbImage::from_raw(width, height, rgb).ok_or(empty)
+    }
+
     /// A picture as patches.
     ///
     /// # Errors
     /// As [`PictureConfig::resized`].
     pub fn patches(&self, picture: &RgbImage) -> Result<Patches, PictureError> {
-        let (width, height) = self.resized(picture.width(), picture.height())?;
-        let resized;
-        let bytes = if (width, height) == picture.dimensions() {
-            picture.as_raw()
-        } else {
-            let from = (picture.width() as usize, picture.height() as usize);
-            resized = resize::bicubic(picture.as_raw(), from, (width as usize, height as usize));
-            &resized
-        };
-        Ok(self.cut(bytes, width as usize, height as usize))
+        let resized = self.resize(picture)?;
+        let (width, height) = resized.dimensions();
+        Ok(self.cut(resized.as_raw(), width as usize, height as usize))
     }
 
     /// Cuts RGB bytes, row by row, whose sides are multiples of [`PictureConfig::unit`].
