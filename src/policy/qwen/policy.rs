@@ -13,10 +13,8 @@ use super::{
     generate::{Completion, SamplerConfig, generate},
     learn::{Example, Judged, Learner, LearnerConfig},
     linear::Adapter,
-    model::Model,
-    picture::{PictureConfig, PictureError},
-    processor::{Processor, ProcessorConfig, ProcessorError, Prompt},
-    resize::bicubic,
+    model::{Model, Prompt},
+    processor::{Processor, ProcessorConfig, ProcessorError},
 };
 use crate::{
     frame::RgbdFrame,
@@ -209,15 +207,6 @@ impl QwenPolicy {
     }
 }
 
-/// A picture at the size at which the model sees it.
-fn shrunk(picture: &RgbImage, config: &PictureConfig) -> Result<RgbImage, PictureError> {
-    let (width, height) = picture.dimensions();
-    let (new_width, new_height) = config.resized(width, height)?;
-    let size = |w: u32, h: u32| (w as usize, h as usize);
-    let bytes = bicubic(picture.as_raw(), size(width, height), size(new_width, new_height));
-    Ok(RgbImage::from_raw(new_width, new_height, bytes).unwrap_or_else(|| picture.clone()))
-}
-
 impl Policy for QwenPolicy {
     type Observation = Observation;
     type Error = QwenError;
@@ -227,7 +216,7 @@ impl Policy for QwenPolicy {
         let pictures = self.processor.picture_config();
         let observe = |task: &Task| {
             let drawn = painter.pictures(task, frame)?;
-            let shrunk = drawn.iter().map(|picture| shrunk(picture, pictures));
+            let shrunk = drawn.iter().map(|picture| pictures.resize(picture));
             Ok(Observation {
                 question: task.question.clone(),
                 text: task.prompt(),
