@@ -3,6 +3,8 @@
 
 #[cfg(feature = "vlm")]
 pub mod qwen;
+#[cfg(feature = "vlm")]
+pub mod tiny;
 
 use std::path::{Path, PathBuf};
 

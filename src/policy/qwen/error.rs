@@ -95,6 +95,21 @@ pub enum QwenError {
         /// What would be right.
         range: &'static str,
     },
+    /// Settings of the adapter with which nothing can learn.
+    #[error(
+        "lora: rank {rank} (1 to 1024), alpha {alpha}, targets {targets:?}: no layer of the model would learn"
+    )]
+    Lora {
+        /// Rank.
+        rank: usize,
+        /// Scale times rank.
+        alpha: f64,
+        /// Parts of names.
+        targets: Vec<String>,
+    },
+    /// A task's pictures.
+    #[error(transparent)]
+    Draw(#[from] crate::task::draw::DrawError),
     /// Adapter matrices.
     #[error(transparent)]
     Misfit(#[from] super::linear::MisfitError),

@@ -17,6 +17,7 @@ pub mod model;
 pub mod peft;
 pub mod picture;
 pub mod plan;
+pub mod policy;
 pub mod processor;
 pub mod published;
 mod resize;
@@ -29,3 +30,4 @@ pub mod weights;
 
 pub use config::{QwenConfig, TextConfig, VisionConfig};
 pub use error::QwenError;
+pub use policy::{QwenPolicy, QwenPolicyConfig};
