@@ -20,6 +20,7 @@
 //! | [`report`] | contact sheets, tables, progress |
 //! | [`config`] | settings files that say what is wrong with them |
 //! | `node` | the ROS 2 node (feature `ros2`) |
+//! | [`device`] | what computes: the processor or a GPU |
 //! | [`cli`] | one small file a subcommand |
 //!
 //! The first four do no I/O and know no ROS, files, clocks or threads.
@@ -32,6 +33,7 @@
 pub mod adapt;
 pub mod cli;
 pub mod config;
+pub mod device;
 pub mod digest;
 pub mod export;
 pub mod frame;

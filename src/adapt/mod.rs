@@ -26,6 +26,8 @@ pub mod store;
 pub mod summary;
 pub mod trainer;
 pub mod view;
+#[cfg(feature = "vlm")]
+pub mod words;
 
 pub use gate::{Gate, GateConfig};
 pub use learner::Learner;

@@ -21,7 +21,7 @@ use super::{
     snapshot::SnapshotError,
     split::{Part, Split, SplitConfig, SplitError},
     store,
-    trainer::{Counts, Maker, Step},
+    trainer::{Counts, LearnConfig, Maker, Step},
 };
 pub use super::{
     settings::{RunConfig, TaskConfig, task_set},
@@ -422,7 +422,7 @@ pub fn measure<E: std::error::Error + 'static>(
 
 /// How many frames are taken and what is made of each.
 #[derive(Clone, Copy, Debug)]
-struct Plan {
+pub(super) struct Plan {
     train_every: u64,
     views: u64,
     held_out_every: u64,
@@ -432,20 +432,44 @@ struct Plan {
 
 impl Plan {
     fn new(config: &RunConfig, extent: &Extent) -> Self {
+        Self::of(&config.split, &config.learn, extent)
+    }
+
+    pub(super) fn of(split: &SplitConfig, learn: &LearnConfig, extent: &Extent) -> Self {
         let part = |part: f64| ((extent.frames as f64 * part).ceil() as u64).max(1);
-        let train = part(1.0 - config.split.held_out - config.split.gap);
-        let held_out = part(config.split.held_out);
-        let max_views = config.learn.max_views.max(1);
+        let train = part(1.0 - split.held_out - split.gap);
+        let held_out = part(split.held_out);
+        let max_views = learn.max_views.max(1);
         Plan {
             train_every: train.div_ceil(max_views),
-            views: (max_views / train).clamp(1, config.learn.views.max(1)),
+            views: (max_views / train).clamp(1, learn.views.max(1)),
             held_out_every: held_out.div_ceil(MAX_HELD_OUT_FRAMES),
             held_out_frames: held_out.min(MAX_HELD_OUT_FRAMES),
-            tasks_per_kind: config.split.tasks_per_kind,
+            tasks_per_kind: split.tasks_per_kind,
         }
     }
 
-    fn for_all(self, extent: &Extent) -> Self {
+    /// Views of each training frame.
+    #[cfg(feature = "vlm")]
+    pub(super) fn views(&self) -> u64 {
+        self.views
+    }
+
+    /// Whether the next training frame is used; counts it.
+    #[cfg(feature = "vlm")]
+    pub(super) fn is_train(&self, seen: &mut u64) -> bool {
+        *seen += 1;
+        (*seen - 1).is_multiple_of(self.train_every.max(1))
+    }
+
+    /// Whether the next held-out frame is used; counts it.
+    #[cfg(feature = "vlm")]
+    pub(super) fn is_held_out(&self, seen: &mut u64) -> bool {
+        *seen += 1;
+        (*seen - 1).is_multiple_of(self.held_out_every.max(1))
+    }
+
+    pub(super) fn for_all(self, extent: &Extent) -> Self {
         Plan {
             held_out_every: extent.frames.div_ceil(MAX_HELD_OUT_FRAMES).max(1),
             held_out_frames: extent.frames.clamp(1, MAX_HELD_OUT_FRAMES),
@@ -454,7 +478,7 @@ impl Plan {
     }
 
     /// Attempts for each held-out frame: depth tasks are often not to be had, and cheap.
-    fn attempts(&self, kind: &TaskKind) -> u64 {
+    pub(super) fn attempts(&self, kind: &TaskKind) -> u64 {
         let even = self.tasks_per_kind.div_ceil(self.held_out_frames);
         if kind.needs_depth() { (6 * even).min(192) } else { (even + 1).min(48) }
     }

@@ -72,7 +72,7 @@ pub fn evaluate<P: Policy>(
     let mut counts: BTreeMap<TaskKind, (u64, u64, f64)> = BTreeMap::new();
     for (task, (answer, _)) in tasks.iter().zip(answers) {
         let (correct, n, chance) = counts.entry(task.kind.clone()).or_default();
-        *correct += u64::from(answer == task.answer);
+        *correct += u64::from(answer.as_ref() == Some(&task.answer));
         *n += 1;
         *chance += question(&task.observation).chance();
     }

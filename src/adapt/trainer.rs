@@ -23,7 +23,6 @@ use crate::{
         Group, Policy, Rewarded,
         compact::{CompactPolicy, observe::Observation},
     },
-    reward::score_answer,
     tally::Tally,
     task::{PreparedFrame, TaskKind, TaskSet, seed},
 };
@@ -547,7 +546,7 @@ fn rollouts<'m, P: Policy>(
 ) -> Result<Rollouts<'m, P::Observation>, P::Error> {
     let mut rng = seed::rng(step_seed);
     let mut teaching = Vec::new();
-    let mut rewards = Vec::new();
+    let (mut rewards, mut exacts) = (Vec::new(), Vec::new());
     let mut wanted: BTreeMap<&TaskKind, usize> =
         from.memory.kinds().map(|kind| (kind, per_step(config, kind))).collect();
     let mut accuracy: BTreeMap<&TaskKind, (f64, f64)> = BTreeMap::new();
@@ -571,16 +570,15 @@ fn rollouts<'m, P: Policy>(
         let seed = seed::mix(step_seed, round as u64 + 1);
         let groups = policy.rollout(&observations, grpo.group_size, seed)?;
         for (memory, group) in drawn.into_iter().zip(groups) {
-            let reward: Vec<f64> = group
-                .answers
-                .iter()
-                .map(|answer| score_answer(answer, &memory.answer).accuracy)
-                .collect();
+            let scores = policy.scores(&group, &memory.answer);
+            let exact: Vec<f64> = scores.iter().map(|score| score.accuracy).collect();
+            let reward: Vec<f64> = scores.iter().map(|score| score.overall).collect();
             let (right, all) = accuracy.entry(&memory.kind).or_default();
-            *right += reward.iter().sum::<f64>();
-            *all += reward.len() as f64;
+            *right += exact.iter().sum::<f64>();
+            *all += exact.len() as f64;
             rewards.extend_from_slice(&reward);
-            let teaches = group_signal(&reward).is_ok_and(|signal| signal.teaches());
+            exacts.extend_from_slice(&exact);
+            let teaches = group_signal(&exact).is_ok_and(|signal| signal.teaches());
             if !teaches {
                 continue;
             }
@@ -598,6 +596,6 @@ fn rollouts<'m, P: Policy>(
     }
     // Group sizes are checked by the configuration, so this cannot fail; if it did,
     // only the log would lack these figures.
-    let _ = metrics.set_rewards(&rewards, &rewards, grpo.group_size);
+    let _ = metrics.set_rewards(&rewards, &exacts, grpo.group_size);
     Ok((teaching, rewards.len() as u64))
 }

@@ -25,6 +25,7 @@ use crate::{
         split::Part,
     },
     config::read_toml,
+    device::DeviceName,
     frame::RgbdFrame,
     policy::compact::CompactPolicy,
     report::table,
@@ -82,8 +83,9 @@ pub struct AdaptArgs {
     pub forever: bool,
 
     /// What to start from: the policy that ships, one that adapt or pretrain wrote, or none
-    /// (random weights)
-    #[arg(long, value_name = "builtin|none|RUN", default_value = "builtin")]
+    /// (random weights). qwen:DIR is a Qwen2.5-VL checkpoint folder (feature vlm; the weights of
+    /// 7B are under Apache-2.0, those of 3B under a research licence without commercial use)
+    #[arg(long, value_name = "builtin|none|RUN|qwen:DIR", default_value = "builtin")]
     pub policy: String,
 
     /// Go on with an interrupted run where its last checkpoint is; its source and settings
@@ -91,9 +93,10 @@ pub struct AdaptArgs {
     #[arg(long, value_name = "RUN", conflicts_with_all = ["out", "config", "seed", "held_out", "policy"])]
     pub resume: Option<PathBuf>,
 
-    /// What computes
-    #[arg(long, value_name = "DEVICE", default_value = "cpu", value_parser = ["cpu"])]
-    pub device: String,
+    /// What computes: cpu, cuda or cuda:N (`spatial-ssrl devices` lists them). Pictures are
+    /// encoded by the processor in any case
+    #[arg(long, value_name = "DEVICE", default_value_t)]
+    pub device: DeviceName,
 
     /// Print summary.json instead of the table
     #[arg(long)]
@@ -116,12 +119,19 @@ fn part(text: &str) -> Result<f64, String> {
 /// # Errors
 /// [`CliError`] with what went wrong.
 pub fn run(args: AdaptArgs, context: &Context) -> Result<Outcome, CliError> {
+    #[cfg(feature = "vlm")]
+    if args.resume.is_none()
+        && let Some(folder) = super::qwen::folder(&args.policy).map(Path::to_owned)
+    {
+        return super::qwen::adapt(args, &folder, context);
+    }
+    let device = args.device.open()?;
     let files = args.resume.as_deref().map(last_checkpoint).transpose()?;
     if args.forever || files.as_ref().is_some_and(forever::is_forever) {
-        return forever::run(&args, files, context);
+        return forever::run(&args, files, &device, context);
     }
     let resumed = files.map(|files| {
-        Interrupted::from_files(&files, Device::flex()).map_err(|e| CliError::Other(Box::new(e)))
+        Interrupted::from_files(&files, device.clone()).map_err(|e| CliError::Other(Box::new(e)))
     });
     let (config, begin, source) = match resumed.transpose()? {
         Some(run) => {
@@ -132,7 +142,7 @@ pub fn run(args: AdaptArgs, context: &Context) -> Result<Outcome, CliError> {
         }
         None => {
             let mut config = config(&args)?;
-            let begin = match start(&args.policy, &mut config)? {
+            let begin = match start(&args.policy, &device, &mut config)? {
                 Some((policy, heritage)) => Begin::From(Box::new(policy), heritage),
                 None => Begin::Random,
             };
@@ -155,7 +165,7 @@ pub fn run(args: AdaptArgs, context: &Context) -> Result<Outcome, CliError> {
         checkpoints: Some(&checkpoints),
         extent: source::extent(&source),
         budget: args.max_seconds.map(seconds).transpose()?,
-        device: Device::flex(),
+        device,
     };
     let sampled = RefCell::new(EvenSample::default());
     let open = || {
@@ -279,12 +289,13 @@ pub(super) fn open_run<'a>(
 /// place of the configured ones.
 pub(super) fn start(
     name: &str,
+    device: &Device,
     config: &mut RunConfig,
 ) -> Result<Option<(CompactPolicy, Heritage)>, CliError> {
     if name == "none" {
         return Ok(None);
     }
-    let mut policy = policy_arg::load(name)?.policy;
+    let mut policy = policy_arg::load(name, device.clone())?.policy;
     policy.learn_with(&config.policy);
     config.policy = policy.config().clone();
     let heritage = policy_arg::heritage(name, &policy)?;
@@ -379,7 +390,7 @@ pub fn from_replay(error: ReplayError<SourceError>) -> CliError {
 }
 
 /// The first of `runs/NAME`, `runs/NAME-2`, … that does not exist.
-fn free_folder(source: &str) -> PathBuf {
+pub(super) fn free_folder(source: &str) -> PathBuf {
     let name: String = Path::new(source.trim_end_matches('/'))
         .file_stem()
         .and_then(|name| name.to_str())
@@ -414,6 +425,6 @@ pub(super) fn create(path: &Path) -> Result<std::fs::File, CliError> {
     std::fs::File::create(path).map_err(|e| io(path, e))
 }
 
-fn io(path: &Path, error: std::io::Error) -> CliError {
+pub(super) fn io(path: &Path, error: std::io::Error) -> CliError {
     CliError::Nothing(format!("cannot write {}: {error}", path.display()))
 }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use burn::tensor::Device;
 use clap::{Args, Subcommand, ValueEnum};
 use image::RgbImage;
 use serde_json::{Value, json};
@@ -87,6 +88,12 @@ pub enum AskQuestion {
         #[arg(long, value_name = "FX,FY,CX,CY", value_parser = camera)]
         intrinsics: Option<Camera>,
     },
+    /// Asks a vision-language model in words (--policy qwen:DIR, feature vlm)
+    #[cfg(feature = "vlm")]
+    Say {
+        /// What is asked
+        text: String,
+    },
     /// Tells whether the picture is upside down or mirrored
     Orientation,
     /// Tells which of some crops completes a hole
@@ -141,7 +148,22 @@ pub type Camera = std::sync::Arc<[f64; 4]>;
 /// [`CliError`] with what went wrong.
 pub fn run(args: AskArgs, context: &Context) -> Result<Outcome, CliError> {
     let picture = read_picture(&args.picture)?;
-    let policy = policy_arg::load(&args.policy)?.policy;
+    #[cfg(feature = "vlm")]
+    if let AskQuestion::Say { text } = &args.question {
+        let folder = super::qwen::folder(&args.policy).ok_or_else(|| {
+            let policy = &args.policy;
+            CliError::Nothing(format!("{policy} knows no words: name a --policy qwen:DIR"))
+        })?;
+        let said = super::qwen::say(folder, picture, text)?;
+        let object = json!({ "picture": args.picture, "policy": args.policy, "said": said });
+        let told = match args.json {
+            true => serde_json::to_string_pretty(&object).map_err(other)?,
+            false => said,
+        };
+        context.print(&format!("{told}\n"))?;
+        return Ok(Outcome::Done);
+    }
+    let policy = policy_arg::load(&args.policy, Device::flex())?.policy;
     // Answered as a robot would be: by tract alone, from the policy's ONNX.
     let sense = SpatialSense::new(Served::from_policy(&policy).map_err(other)?);
     let look = sense.look(&picture).map_err(other)?;
@@ -178,6 +200,10 @@ fn answer(
                 Intrinsics::new(picture.width(), picture.height(), *fx, *fy, *cx, *cy)
             });
             position(look, *observer, *target, *facing, camera.transpose().map_err(other)?)
+        }
+        #[cfg(feature = "vlm")]
+        AskQuestion::Say { .. } => {
+            Err(CliError::Nothing("a compact policy knows no words".to_owned()))
         }
         AskQuestion::Orientation => orientation(look),
         AskQuestion::Hole { hole, crops } => fill(look, *hole, crops),

@@ -15,6 +15,7 @@ use crate::{
         score::{self, Scores},
     },
     config::read_toml,
+    device::DeviceName,
     report::table,
     source,
     tally::Tally,
@@ -30,7 +31,8 @@ pub struct EvalArgs {
     /// Where frames come from: a bag, a folder, or a rendered room
     pub source: String,
 
-    /// A folder that adapt wrote, or builtin
+    /// A folder that adapt wrote, or builtin; qwen:DIR for a Qwen2.5-VL checkpoint or a run that
+    /// began with one (feature vlm)
     #[arg(long, value_name = "RUN")]
     pub policy: String,
 
@@ -41,6 +43,10 @@ pub struct EvalArgs {
     /// Decides which tasks are made
     #[arg(long, value_name = "S")]
     pub seed: Option<u64>,
+
+    /// What computes: cpu, cuda or cuda:N (`spatial-ssrl devices` lists them)
+    #[arg(long, value_name = "DEVICE", default_value_t)]
+    pub device: DeviceName,
 
     /// Print one JSON object instead of a table
     #[arg(long)]
@@ -72,7 +78,12 @@ struct Evaluated {
 /// [`CliError`] with what went wrong.
 pub fn run(args: EvalArgs, context: &Context) -> Result<Outcome, CliError> {
     let other = |error: Box<dyn std::error::Error + Send + Sync>| CliError::Other(error);
-    let Loaded { policy, config: written, .. } = policy_arg::load(&args.policy)?;
+    #[cfg(feature = "vlm")]
+    if let Some(folder) = super::qwen::folder(&args.policy).map(std::path::Path::to_owned) {
+        return super::qwen::eval(args, &folder, context);
+    }
+    let device = args.device.open()?;
+    let Loaded { policy, config: written, .. } = policy_arg::load(&args.policy, device)?;
     let mut config: RunConfig = match args.config.as_ref().or(written.as_ref()) {
         Some(path) => read_toml(path)?,
         None => RunConfig::default(),

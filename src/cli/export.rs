@@ -2,6 +2,7 @@
 
 use std::{fmt::Write, path::PathBuf};
 
+use burn::tensor::Device;
 use clap::Args;
 use serde::Serialize;
 
@@ -58,7 +59,7 @@ struct Exported {
 /// [`CliError`]: there is no such policy, its encoder cannot be exported, or the file cannot
 /// be written.
 pub fn run(args: ExportArgs, context: &Context) -> Result<Outcome, CliError> {
-    let policy = policy_arg::load(&args.policy)?.policy;
+    let policy = policy_arg::load(&args.policy, Device::flex())?.policy;
     let file = onnx::save(&policy, &args.onnx).map_err(|e| CliError::Other(Box::new(e)))?;
     let exported = exported(args.policy, args.onnx, file);
     if args.json {

@@ -30,21 +30,26 @@ pub fn is_forever(files: &Files) -> bool {
 ///
 /// # Errors
 /// [`CliError`] with what went wrong.
-pub fn run(args: &AdaptArgs, files: Option<Files>, context: &Context) -> Result<Outcome, CliError> {
+pub fn run(
+    args: &AdaptArgs,
+    files: Option<Files>,
+    device: &Device,
+    context: &Context,
+) -> Result<Outcome, CliError> {
     let other = |e: Box<dyn std::error::Error + Send + Sync>| CliError::Other(e);
     let (mut learner, mut cursor) = match files {
-        Some(files) => Learner::from_files::<FieldCursor>(&files, Device::flex())
+        Some(files) => Learner::from_files::<FieldCursor>(&files, device.clone())
             .map_err(|e| other(Box::new(e)))?,
         None => {
             let mut config = adapt::config(args)?;
             // The highest learning rate is for a run with an end.
             config.learn.steps = 0;
             config.learn.views = config.learn.views.min(VIEWS);
-            let (known, policy, heritage) = match adapt::start(&args.policy, &mut config)? {
+            let (known, policy, heritage) = match adapt::start(&args.policy, device, &mut config)? {
                 Some((policy, heritage)) => (true, policy, heritage),
                 None => {
                     let random =
-                        CompactPolicy::new(config.policy.clone(), config.seed, Device::flex());
+                        CompactPolicy::new(config.policy.clone(), config.seed, device.clone());
                     (false, random.map_err(|e| other(Box::new(e)))?, Default::default())
                 }
             };

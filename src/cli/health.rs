@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use burn::tensor::Device;
 use clap::Args;
 use serde::Serialize;
 
@@ -69,7 +70,7 @@ struct Told<'a> {
 /// [`CliError`] with what went wrong.
 pub fn run(args: HealthArgs, context: &Context) -> Result<Outcome, CliError> {
     let other = |error: Box<dyn std::error::Error + Send + Sync>| CliError::Other(error);
-    let loaded = policy_arg::load(&args.policy)?;
+    let loaded = policy_arg::load(&args.policy, Device::flex())?;
     let reference = match &loaded.folder {
         Some(folder) => read_reference(&folder.join(REFERENCE_FILE))?,
         None => None,

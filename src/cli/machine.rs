@@ -101,6 +101,41 @@ pub fn memory_bytes(name: &str) -> Option<u64> {
     line.strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
 }
 
+/// Memory that programs can still get, bytes.
+#[cfg(feature = "vlm")]
+fn free_bytes() -> Option<u64> {
+    let told = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = told.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?.trim();
+    line.strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
+}
+
+/// Free memory of an NVIDIA GPU of its own, bytes; none where `nvidia-smi` does not tell.
+#[cfg(feature = "vlm")]
+fn gpu_free_bytes(index: usize) -> Option<u64> {
+    let told = std::process::Command::new("nvidia-smi")
+        .args(["--query-gpu=memory.free", "--format=csv,noheader,nounits", "-i"])
+        .arg(index.to_string())
+        .output()
+        .ok()?;
+    let mib: u64 = String::from_utf8(told.stdout).ok()?.trim().parse().ok()?;
+    Some(mib << 20)
+}
+
+/// Memory that is free on a device, without what a CUDA context takes itself, bytes.
+#[cfg(feature = "vlm")]
+pub fn available_bytes(device: crate::device::DeviceName) -> Option<u64> {
+    use crate::device::DeviceName;
+    /// A CUDA context and its libraries.
+    const CONTEXT_BYTES: u64 = 1_000_000_000;
+    match device {
+        DeviceName::Cpu => free_bytes(),
+        // A Jetson's GPU shares the processor's memory, and its nvidia-smi has no figure.
+        DeviceName::Cuda(index) => gpu_free_bytes(index)
+            .or_else(free_bytes)
+            .map(|bytes| bytes.saturating_sub(CONTEXT_BYTES)),
+    }
+}
+
 /// The hottest thermal zone, degrees Celsius.
 fn hottest_c(zones: &Path) -> Option<f64> {
     let zones = std::fs::read_dir(zones).ok()?.flatten();

@@ -23,6 +23,7 @@ use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitEx
 use crate::{
     adapt::store::StoreError,
     config::ConfigError,
+    device::DeviceError,
     export::ExportError,
     report::progress::{LogWriter, Progress},
     source::SourceError,
@@ -30,6 +31,7 @@ use crate::{
 
 pub mod adapt;
 pub mod ask;
+pub mod devices;
 pub mod eval;
 pub mod export;
 mod forever;
@@ -38,8 +40,12 @@ pub mod inspect;
 mod machine;
 #[cfg(feature = "ros2")]
 pub mod node;
+#[cfg(feature = "vlm")]
+pub mod plan;
 pub mod policy_arg;
 pub mod pretrain;
+#[cfg(feature = "vlm")]
+pub mod qwen;
 mod run_watch;
 pub mod source_args;
 pub mod tasks;
@@ -88,6 +94,9 @@ enum Command {
     Health(health::HealthArgs),
     #[cfg(feature = "ros2")]
     Node(node::NodeArgs),
+    Devices(devices::DevicesArgs),
+    #[cfg(feature = "vlm")]
+    Plan(plan::PlanArgs),
 }
 
 /// What is logged when nobody says otherwise. DDS logs a line for each packet of a peer that it
@@ -127,6 +136,9 @@ pub enum CliError {
     /// The data set cannot be written.
     #[error(transparent)]
     Export(#[from] ExportError),
+    /// The device cannot be used.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
     /// The tasks that a policy hands on.
     #[error(transparent)]
     Tasks(#[from] StoreError),
@@ -221,6 +233,9 @@ pub fn main_with(arguments: Vec<std::ffi::OsString>) -> ExitCode {
         Command::Health(args) => health::run(args, &context),
         #[cfg(feature = "ros2")]
         Command::Node(args) => node::run(args, &ros, &context),
+        Command::Devices(args) => devices::run(args, &context),
+        #[cfg(feature = "vlm")]
+        Command::Plan(args) => plan::run(args, &context),
     };
     match result {
         Ok(outcome) => ExitCode::from(outcome.code()),

@@ -20,16 +20,23 @@ pub struct Loaded {
     pub folder: Option<PathBuf>,
 }
 
-/// Loads the policy that `name` names.
+/// Loads the policy that `name` names onto `device`.
 ///
 /// # Errors
 /// [`CliError`] with what is missing or damaged.
-pub fn load(name: &str) -> Result<Loaded, CliError> {
-    let device = Device::flex();
+pub fn load(name: &str, device: Device) -> Result<Loaded, CliError> {
     let other = |error| CliError::Other(Box::new(error));
     if name == "builtin" {
         let policy = CompactPolicy::builtin(device).map_err(other)?;
         return Ok(Loaded { policy, config: None, folder: None });
+    }
+    if let Some(folder) = name.strip_prefix("qwen:") {
+        return Err(CliError::Nothing(match cfg!(feature = "vlm") {
+            true => format!("qwen:{folder} can be named to adapt and eval, and to ask ... say"),
+            false => "this program was built without Qwen2.5-VL: build it with `cargo build \
+                      --release --features vlm` (on a GPU: --features cuda,vlm)"
+                .to_owned(),
+        }));
     }
     let run = Path::new(name);
     let folder = folder(run);

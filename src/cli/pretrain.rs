@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use burn::tensor::Device;
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +17,7 @@ use crate::{
         replay::RunConfig,
     },
     config::{OptionalKeys, read_toml},
+    device::DeviceName,
     source::SourceOptions,
 };
 
@@ -57,6 +57,11 @@ pub struct PretrainArgs {
     /// Stop after this many updates
     #[arg(long, value_name = "N")]
     pub steps: Option<u64>,
+
+    /// What computes: cpu, cuda or cuda:N (`spatial-ssrl devices` lists them). Pictures are
+    /// encoded by the processor in any case
+    #[arg(long, value_name = "DEVICE", default_value_t)]
+    pub device: DeviceName,
 
     /// Options about the sources given here.
     #[command(flatten)]
@@ -111,6 +116,7 @@ impl Listed {
 /// # Errors
 /// [`CliError`] with what went wrong.
 pub fn run(args: PretrainArgs, context: &Context) -> Result<Outcome, CliError> {
+    let device = args.device.open()?;
     let mut config: PretrainConfig = match &args.config {
         Some(path) => read_toml(path)?,
         None => PretrainConfig::default(),
@@ -147,7 +153,7 @@ pub fn run(args: PretrainArgs, context: &Context) -> Result<Outcome, CliError> {
     let of_user = config.sources.iter().skip(of_config.len()).map(|l| (l, given.clone()));
     let lessons = of_config.chain(of_user).map(lesson);
     let tests = config.factory.iter().map(|l| lesson((l, l.options())));
-    let taught = pretrain(lessons, tests, &config.run, Device::flex(), &mut watch);
+    let taught = pretrain(lessons, tests, &config.run, device, &mut watch);
     watch.finish();
     let (policy, heritage, taught) = taught.map_err(from_replay)?;
     policy_arg::save(&args.out.join("policy"), &policy, &heritage)?;

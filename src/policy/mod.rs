@@ -7,15 +7,18 @@
 use crate::{
     frame::RgbdFrame,
     grpo::{GrpoConfig, GrpoMetrics, UpdateSkip},
+    reward::{Score, score_answer},
     task::{Answer, Task},
 };
 
 pub mod compact;
+#[cfg(feature = "vlm")]
+pub mod qwen;
 
 /// Several sampled answers to one task.
 #[derive(Clone, Debug)]
 pub struct Group {
-    /// The answers.
+    /// The answers; none of a policy that answers in words.
     pub answers: Vec<Answer>,
     /// Log-probability of each answer under the policy that gave it.
     pub logp: Vec<f32>,
@@ -24,6 +27,19 @@ pub struct Group {
     /// Seed of the noise under which the policy answered (a policy that learns without any
     /// ignores it): the update scores the answers under the same.
     pub noise: u64,
+    /// What was said, one for each answer; none of a policy that chooses among candidates.
+    pub responses: Vec<Response>,
+}
+
+/// A sampled answer in words.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Response {
+    /// The words.
+    pub text: String,
+    /// The tokens that make them.
+    pub tokens: Vec<u32>,
+    /// Log-probability of each token under the policy that gave it, nats.
+    pub logp: Vec<f32>,
 }
 
 /// A group that takes part in an update.
@@ -64,11 +80,20 @@ pub trait Policy {
         seed: u64,
     ) -> Result<Vec<Group>, Self::Error>;
 
-    /// The most probable answer to each task with its probability.
+    /// The most probable answer to each task with its probability; none where what the policy
+    /// says is no answer.
     ///
     /// # Errors
     /// When the policy fails.
-    fn best(&self, observations: &[&Self::Observation]) -> Result<Vec<(Answer, f32)>, Self::Error>;
+    fn best(
+        &self,
+        observations: &[&Self::Observation],
+    ) -> Result<Vec<(Option<Answer>, f32)>, Self::Error>;
+
+    /// What each answer of a group earned, given the right one.
+    fn scores(&self, group: &Group, right: &Answer) -> Vec<Score> {
+        group.answers.iter().map(|answer| score_answer(answer, right)).collect()
+    }
 
     /// One step on rewarded groups. When it is skipped, the weights are as they were.
     ///

@@ -1,6 +1,11 @@
 //! What several tests share.
 #![allow(dead_code)]
 
+#[cfg(feature = "vlm")]
+pub mod qwen;
+#[cfg(feature = "vlm")]
+pub mod tiny;
+
 use std::path::{Path, PathBuf};
 
 use spatial_ssrl::{

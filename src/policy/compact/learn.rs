@@ -49,6 +49,7 @@ impl Policy for CompactPolicy {
             let candidates = observation.question.candidates();
             let mut group = Group {
                 noise: noise[i],
+                responses: Vec::new(),
                 answers: Vec::with_capacity(group_size),
                 logp: Vec::with_capacity(group_size),
                 entropy: -logp.iter().map(|l| l * l.exp()).sum::<f32>(),
@@ -63,11 +64,14 @@ impl Policy for CompactPolicy {
         Ok(groups.collect())
     }
 
-    fn best(&self, observations: &[&Observation]) -> Result<Vec<(Answer, f32)>, CompactError> {
+    fn best(
+        &self,
+        observations: &[&Observation],
+    ) -> Result<Vec<(Option<Answer>, f32)>, CompactError> {
         let all = self.log_probabilities(observations)?;
         let best = observations.iter().zip(all).map(|(observation, logp)| {
             let at = (0..logp.len()).max_by(|&a, &b| logp[a].total_cmp(&logp[b])).unwrap_or(0);
-            (observation.question.candidates()[at].clone(), logp[at].exp())
+            (observation.question.candidates().get(at).cloned(), logp[at].exp())
         });
         Ok(best.collect())
     }

@@ -163,8 +163,14 @@ impl CompactPolicy {
             far_dims: config.far_dims,
         };
         let device = device.autodiff();
-        device.seed(seed);
-        let head = resume::numbered(Head::new(&shape, &device));
+        // Drawn by the processor wherever it learns: the same seed, the same weights.
+        let drawing = Device::flex().autodiff();
+        drawing.seed(seed);
+        let mut head = resume::numbered(Head::new(&shape, &drawing));
+        if device != drawing {
+            let drawn = weights::to_bytes(&head)?;
+            head = weights::from_bytes(head, &drawn, &device)?;
+        }
         let optimizer = optimizer(config.weight_decay);
         Ok(CompactPolicy {
             config,

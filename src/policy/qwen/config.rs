@@ -1,0 +1,592 @@
+//! The sizes of a Qwen2.5-VL, whatever layout its `config.json` has.
+//!
+//! Published checkpoints are flat (`hidden_size` beside `vision_config`, rotary sections in
+//! `rope_scaling`); what transformers saves today is nested (`text_config`, sections in
+//! `rope_parameters`). Both become one [`QwenConfig`], in which every size is plausible and
+//! fits the others, so that nothing behind it needs to check again.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+
+/// Sizes of the vision tower.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VisionConfig {
+    /// Blocks.
+    pub depth: usize,
+    /// Width.
+    pub hidden: usize,
+    /// Attention heads.
+    pub heads: usize,
+    /// Width inside the feed-forward layers.
+    pub intermediate: usize,
+    /// Width of what it gives, the language model's.
+    pub out: usize,
+    /// Colour channels: 3.
+    pub channels: usize,
+    /// Pixels a side of a patch.
+    pub patch: usize,
+    /// Pictures in time that one patch spans.
+    pub temporal_patch: usize,
+    /// Patches a side that are merged into one token.
+    pub merge: usize,
+    /// Pixels a side of an attention window.
+    pub window: usize,
+    /// Blocks that attend to the whole picture, ascending.
+    pub full_blocks: Vec<usize>,
+}
+
+/// Sizes of the language model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TextConfig {
+    /// Blocks.
+    pub layers: usize,
+    /// Width.
+    pub hidden: usize,
+    /// Attention heads.
+    pub heads: usize,
+    /// Heads of keys and values.
+    pub kv_heads: usize,
+    /// Width inside the feed-forward layers.
+    pub intermediate: usize,
+    /// Words.
+    pub vocabulary: usize,
+    /// Positions for which it was trained.
+    pub max_positions: usize,
+    /// Added to the mean square in the norms.
+    pub norm_eps: f64,
+    /// Base of the rotary frequencies.
+    pub rope_theta: f64,
+    /// Frequencies that follow time, height and width.
+    pub mrope_sections: [usize; 3],
+}
+
+impl TextConfig {
+    /// Width of one attention head.
+    pub fn head_dim(&self) -> usize {
+        self.hidden / self.heads
+    }
+}
+
+/// Sizes of the whole model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct QwenConfig {
+    /// The vision tower's.
+    pub vision: VisionConfig,
+    /// The language model's.
+    pub text: TextConfig,
+    /// Whether the head is the embedding.
+    pub tied: bool,
+    /// The token that stands for one merged patch.
+    pub image_token: u32,
+    /// The token before a picture.
+    pub vision_start: u32,
+    /// The token after a picture.
+    pub vision_end: u32,
+    /// Tokens that end an answer, should `generation_config.json` name none.
+    pub stop: Vec<u32>,
+}
+
+/// Why a `config.json` or `generation_config.json` cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum QwenConfigError {
+    /// It cannot be read.
+    #[error("{}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It is too large to be one.
+    #[error("{}: {bytes} bytes are no configuration (at most {MAX_BYTES})", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Its size.
+        bytes: u64,
+    },
+    /// It is no JSON object.
+    #[error("not a JSON object: {0}")]
+    Json(String),
+    /// Another kind of model.
+    #[error(
+        "model_type is {0:?}: only \"qwen2_5_vl\" is implemented (Qwen2-VL has another vision tower: LayerNorm, QuickGELU without a gate, no windows)"
+    )]
+    ModelType(String),
+    /// A key that must be there is not.
+    #[error("{key} is missing")]
+    Missing {
+        /// The key, with the section that it belongs in.
+        key: String,
+    },
+    /// A value that cannot be used.
+    #[error("{key} = {value}: {needed} is needed")]
+    Wrong {
+        /// The key, with the section that it belongs in.
+        key: String,
+        /// What stands there.
+        value: String,
+        /// What should.
+        needed: String,
+    },
+    /// One of the above, in a file.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: Box<QwenConfigError>,
+    },
+}
+
+/// The largest configuration that is read, bytes.
+const MAX_BYTES: u64 = 4 << 20;
+
+impl QwenConfig {
+    /// Reads `config.json` of a checkpoint folder.
+    ///
+    /// # Errors
+    /// [`QwenConfigError`] with the key that is wrong.
+    pub fn read(folder: &Path) -> Result<Self, QwenConfigError> {
+        Self::read_file(&folder.join("config.json"))
+    }
+
+    /// Reads a configuration of either layout.
+    ///
+    /// # Errors
+    /// [`QwenConfigError`] with the key that is wrong.
+    pub fn read_file(path: &Path) -> Result<Self, QwenConfigError> {
+        in_file(path, Self::from_json)
+    }
+
+    /// A configuration of either layout from its text.
+    ///
+    /// # Errors
+    /// [`QwenConfigError`] with the key that is wrong.
+    pub fn from_json(json: &str) -> Result<Self, QwenConfigError> {
+        let top = object(json)?;
+        let top = Section { name: "", values: &top };
+        match top.text("model_type") {
+            Some("qwen2_5_vl") => {}
+            other => return Err(QwenConfigError::ModelType(other.unwrap_or("missing").to_owned())),
+        }
+        let text = top.section("text_config").unwrap_or(Section { name: "", values: top.values });
+        let vision = top.section("vision_config").ok_or_else(|| top.missing("vision_config"))?;
+        let vision = vision_config(&vision)?;
+        let text_config = text_config(&text)?;
+        if vision.out != text_config.hidden {
+            let needed = format!("the language model's hidden_size, {},", text_config.hidden);
+            return Err(wrong("vision_config.out_hidden_size", vision.out, needed));
+        }
+        let tied = match top.values.get("tie_word_embeddings") {
+            None => text.flag("tie_word_embeddings", false)?,
+            Some(_) => top.flag("tie_word_embeddings", false)?,
+        };
+        // A checkpoint may name tokens in either place.
+        let token = |key: &str| match top.values.contains_key(key) {
+            true => top.token(key, text_config.vocabulary),
+            false => text.token(key, text_config.vocabulary),
+        };
+        Ok(QwenConfig {
+            image_token: token("image_token_id")?,
+            vision_start: token("vision_start_token_id")?,
+            vision_end: token("vision_end_token_id")?,
+            stop: text.tokens("eos_token_id")?.or(top.tokens("eos_token_id")?).unwrap_or_default(),
+            vision,
+            text: text_config,
+            tied,
+        })
+    }
+}
+
+fn vision_config(section: &Section<'_>) -> Result<VisionConfig, QwenConfigError> {
+    section.only("hidden_act", &["silu"])?;
+    section.only("model_type", &["qwen2_5_vl", "qwen2_5_vl_vision"])?;
+    let channels_key = ["in_channels", "in_chans"];
+    let channels_key = channels_key.into_iter().find(|key| section.values.contains_key(*key));
+    let config = VisionConfig {
+        depth: section.size("depth", 1, MAX_BLOCKS)?,
+        hidden: section.size("hidden_size", 1, MAX_WIDTH)?,
+        heads: section.size("num_heads", 1, MAX_WIDTH)?,
+        intermediate: section.size("intermediate_size", 1, MAX_WIDTH)?,
+        out: section.size("out_hidden_size", 1, MAX_WIDTH)?,
+        channels: channels_key.map_or(Ok(3), |key| section.size(key, 3, 3))?,
+        patch: section.size("patch_size", 1, 256)?,
+        temporal_patch: section.size("temporal_patch_size", 1, 16)?,
+        merge: section.size("spatial_merge_size", 1, 16)?,
+        window: section.size("window_size", 1, MAX_WIDTH)?,
+        full_blocks: full_blocks(section)?,
+    };
+    // The rotary angles of rows and columns take half of a head each, in pairs.
+    section.whole_heads(config.hidden, config.heads, "num_heads", 4)?;
+    let token = config.patch * config.merge;
+    if !config.window.is_multiple_of(token) {
+        let needed = format!("a multiple of patch_size x spatial_merge_size, {token},");
+        return Err(wrong("vision_config.window_size", config.window, needed));
+    }
+    if let Some(rope) = section.section("rope_parameters")
+        && let Some(theta) = rope.values.get("rope_theta").and_then(Value::as_f64)
+        && theta != 10_000.0
+    {
+        return Err(wrong("vision_config.rope_parameters.rope_theta", theta, "10000"));
+    }
+    Ok(config)
+}
+
+fn full_blocks(section: &Section<'_>) -> Result<Vec<usize>, QwenConfigError> {
+    let key = "fullatt_block_indexes";
+    let depth = section.size("depth", 1, MAX_BLOCKS)?;
+    let listed = section.values.get(key).ok_or_else(|| section.missing(key))?;
+    let block = |value: &Value| {
+        let block = value.as_u64().and_then(|block| usize::try_from(block).ok());
+        block.filter(|block| *block < depth)
+    };
+    let blocks = listed.as_array().and_then(|all| all.iter().map(block).collect());
+    let mut blocks: Vec<usize> = blocks.ok_or_else(|| {
+        wrong(&section.key(key), listed, format!("a list of blocks below {depth}"))
+    })?;
+    blocks.sort_unstable();
+    blocks.dedup();
+    Ok(blocks)
+}
+
+fn text_config(section: &Section<'_>) -> Result<TextConfig, QwenConfigError> {
+    section.only("hidden_act", &["silu"])?;
+    section.only("model_type", &["qwen2_5_vl", "qwen2_5_vl_text"])?;
+    if section.flag("use_sliding_window", false)? {
+        return Err(wrong(&section.key("use_sliding_window"), true, "false"));
+    }
+    if let Some(types) = section.values.get("layer_types").filter(|types| !types.is_null()) {
+        let full = |kind: &Value| kind.as_str() == Some("full_attention");
+        if !types.as_array().is_some_and(|types| types.iter().all(full)) {
+            return Err(wrong(&section.key("layer_types"), types, "\"full_attention\" throughout"));
+        }
+    }
+    let rope = ["rope_parameters", "rope_scaling"];
+    let rope = rope.into_iter().find_map(|key| section.section(key));
+    let rope = rope.ok_or_else(|| section.missing("rope_parameters (or rope_scaling)"))?;
+    for key in ["rope_type", "type"] {
+        rope.only(key, &["default", "mrope"])?;
+    }
+    let holder = if rope.values.contains_key("rope_theta") { &rope } else { section };
+    let config = TextConfig {
+        layers: section.size("num_hidden_layers", 1, MAX_BLOCKS)?,
+        hidden: section.size("hidden_size", 1, MAX_WIDTH)?,
+        heads: section.size("num_attention_heads", 1, MAX_WIDTH)?,
+        kv_heads: section.size("num_key_value_heads", 1, MAX_WIDTH)?,
+        intermediate: section.size("intermediate_size", 1, MAX_WIDTH)?,
+        vocabulary: section.size("vocab_size", 1, 1 << 24)?,
+        max_positions: section.size("max_position_embeddings", 1, 1 << 30)?,
+        norm_eps: section.number("rms_norm_eps", 0.0, 1.0)?,
+        rope_theta: holder.number("rope_theta", 1.0, 1e12)?,
+        mrope_sections: sections(&rope)?,
+    };
+    section.whole_heads(config.hidden, config.heads, "num_attention_heads", 2)?;
+    let (heads, kv_heads, dim) = (config.heads, config.kv_heads, config.head_dim());
+    if !heads.is_multiple_of(kv_heads) {
+        let needed = format!("a divisor of num_attention_heads, {heads},");
+        return Err(wrong(&section.key("num_key_value_heads"), kv_heads, needed));
+    }
+    if let Some(given) = section.values.get("head_dim").filter(|given| !given.is_null())
+        && given.as_u64() != Some(dim as u64)
+    {
+        let needed = format!("hidden_size / num_attention_heads, {dim},");
+        return Err(wrong(&section.key("head_dim"), given, needed));
+    }
+    if config.mrope_sections.iter().sum::<usize>() != dim / 2 {
+        let value = format!("{:?}", config.mrope_sections);
+        let needed = format!("a sum of {} (half a head of {dim})", dim / 2);
+        return Err(wrong(&rope.key("mrope_section"), value, needed));
+    }
+    Ok(config)
+}
+
+fn sections(rope: &Section<'_>) -> Result<[usize; 3], QwenConfigError> {
+    let key = "mrope_section";
+    let listed = rope.values.get(key).ok_or_else(|| rope.missing(key))?;
+    let section = |value: &Value| {
+        let section = value.as_u64().and_then(|section| usize::try_from(section).ok());
+        section.filter(|section| *section <= MAX_WIDTH)
+    };
+    let sections: Option<Vec<usize>> =
+        listed.as_array().and_then(|all| all.iter().map(section).collect());
+    sections
+        .and_then(|sections| <[usize; 3]>::try_from(sections).ok())
+        .ok_or_else(|| wrong(&rope.key(key), listed, "three numbers: time, height, width;"))
+}
+
+/// What `generation_config.json` says of sampling.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GenerationConfig {
+    /// Tokens that end an answer.
+    pub stop: Vec<u32>,
+    /// Sampling temperature, if it recommends one.
+    pub temperature: Option<f64>,
+    /// Nucleus, if it recommends one.
+    pub top_p: Option<f64>,
+}
+
+impl GenerationConfig {
+    /// Reads `generation_config.json` of a checkpoint folder; where there is none, or it names
+    /// no token that ends an answer, the model's own are taken.
+    ///
+    /// # Errors
+    /// [`QwenConfigError`] when it is damaged, or when no token ends an answer.
+    pub fn read(folder: &Path, config: &QwenConfig) -> Result<Self, QwenConfigError> {
+        let path = folder.join("generation_config.json");
+        let mut read = match path.exists() {
+            true => in_file(&path, Self::from_json)?,
+            false => Self::default(),
+        };
+        if read.stop.is_empty() {
+            read.stop.clone_from(&config.stop);
+        }
+        let vocabulary = config.text.vocabulary;
+        match read.stop.iter().find(|&&id| id as usize >= vocabulary) {
+            _ if read.stop.is_empty() => Err(QwenConfigError::Missing {
+                key: format!("eos_token_id (in {} or config.json)", path.display()),
+            }),
+            Some(id) => Err(wrong("eos_token_id", id, format!("a token below {vocabulary}"))),
+            None => Ok(read),
+        }
+    }
+
+    /// From the file's text.
+    ///
+    /// # Errors
+    /// [`QwenConfigError`] with the key that is wrong.
+    pub fn from_json(json: &str) -> Result<Self, QwenConfigError> {
+        let top = object(json)?;
+        let top = Section { name: "", values: &top };
+        let number = |key: &str, most: f64| match top.values.get(key) {
+            None | Some(Value::Null) => Ok(None),
+            Some(_) => top.number(key, 0.0, most).map(Some),
+        };
+        Ok(GenerationConfig {
+            stop: top.tokens("eos_token_id")?.unwrap_or_default(),
+            temperature: number("temperature", 100.0)?,
+            top_p: number("top_p", 1.0)?,
+        })
+    }
+}
+
+/// The most blocks that are believed.
+const MAX_BLOCKS: usize = 1024;
+/// The largest width that is believed: products of three of them fit 64 bits.
+const MAX_WIDTH: usize = 1 << 20;
+
+/// One object of a configuration, and how it is called in errors.
+struct Section<'a> {
+    name: &'a str,
+    values: &'a Map<String, Value>,
+}
+
+impl<'a> Section<'a> {
+    fn key(&self, key: &str) -> String {
+        match self.name {
+            "" => key.to_owned(),
+            name => format!("{name}.{key}"),
+        }
+    }
+
+    fn missing(&self, key: &str) -> QwenConfigError {
+        QwenConfigError::Missing { key: self.key(key) }
+    }
+
+    fn section(&self, key: &'a str) -> Option<Section<'a>> {
+        Some(Section { name: key, values: self.values.get(key)?.as_object()? })
+    }
+
+    fn text(&self, key: &str) -> Option<&'a str> {
+        self.values.get(key)?.as_str()
+    }
+
+    /// Refuses a text other than `allowed`; a missing one is fine.
+    fn only(&self, key: &str, allowed: &[&str]) -> Result<(), QwenConfigError> {
+        match self.values.get(key) {
+            None | Some(Value::Null) => Ok(()),
+            Some(value) if value.as_str().is_some_and(|text| allowed.contains(&text)) => Ok(()),
+            Some(value) => Err(wrong(&self.key(key), value, allowed.join(" or "))),
+        }
+    }
+
+    fn flag(&self, key: &str, default: bool) -> Result<bool, QwenConfigError> {
+        match self.values.get(key) {
+            None | Some(Value::Null) => Ok(default),
+            Some(value) => {
+                value.as_bool().ok_or_else(|| wrong(&self.key(key), value, "true or false"))
+            }
+        }
+    }
+
+    fn size(&self, key: &str, least: usize, most: usize) -> Result<usize, QwenConfigError> {
+        let value = self.values.get(key).ok_or_else(|| self.missing(key))?;
+        let size = value.as_u64().and_then(|size| usize::try_from(size).ok());
+        let needed = || match least == most {
+            true => least.to_string(),
+            false => format!("a whole number from {least} to {most}"),
+        };
+        size.filter(|size| (least..=most).contains(size))
+            .ok_or_else(|| wrong(&self.key(key), value, needed()))
+    }
+
+    fn number(&self, key: &str, least: f64, most: f64) -> Result<f64, QwenConfigError> {
+        let value = self.values.get(key).ok_or_else(|| self.missing(key))?;
+        value
+            .as_f64()
+            .filter(|number| (least..=most).contains(number))
+            .ok_or_else(|| wrong(&self.key(key), value, format!("a number from {least} to {most}")))
+    }
+
+    fn token(&self, key: &str, vocabulary: usize) -> Result<u32, QwenConfigError> {
+        Ok(self.size(key, 0, vocabulary - 1)? as u32)
+    }
+
+    /// One token or a list of them.
+    fn tokens(&self, key: &str) -> Result<Option<Vec<u32>>, QwenConfigError> {
+        let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
+        let value = match self.values.get(key) {
+            None | Some(Value::Null) => return Ok(None),
+            Some(value) => value,
+        };
+        let ids = match value {
+            Value::Array(all) => all.iter().map(id).collect(),
+            one => id(one).map(|id| vec![id]),
+        };
+        ids.map(Some).ok_or_else(|| wrong(&self.key(key), value, "a token or a list of tokens"))
+    }
+
+    /// Refuses heads that do not divide the width into pieces of a multiple of `unit`.
+    fn whole_heads(
+        &self,
+        hidden: usize,
+        heads: usize,
+        key: &str,
+        unit: usize,
+    ) -> Result<(), QwenConfigError> {
+        match hidden.is_multiple_of(heads) && (hidden / heads).is_multiple_of(unit) {
+            true => Ok(()),
+            false => {
+                let needed = format!("a number that divides {hidden} into multiples of {unit}");
+                Err(wrong(&self.key(key), heads, needed))
+            }
+        }
+    }
+}
+
+fn wrong(key: &str, value: impl std::fmt::Display, needed: impl Into<String>) -> QwenConfigError {
+    // A hostile value may be long.
+    let mut value = value.to_string();
+    if let Some((end, _)) = value.char_indices().nth(80) {
+        value.truncate(end);
+        value.push_str("...");
+    }
+    QwenConfigError::Wrong { key: key.to_owned(), value, needed: needed.into() }
+}
+
+fn object(json: &str) -> Result<Map<String, Value>, QwenConfigError> {
+    serde_json::from_str(json).map_err(|error| QwenConfigError::Json(error.to_string()))
+}
+
+fn in_file<T>(
+    path: &Path,
+    parse: impl Fn(&str) -> Result<T, QwenConfigError>,
+) -> Result<T, QwenConfigError> {
+    let failed = |source| QwenConfigError::Read { path: path.to_owned(), source };
+    let bytes = std::fs::metadata(path).map_err(failed)?.len();
+    if bytes > MAX_BYTES {
+        return Err(QwenConfigError::TooLarge { path: path.to_owned(), bytes });
+    }
+    let text = std::fs::read_to_string(path).map_err(failed)?;
+    parse(&text)
+        .map_err(|source| QwenConfigError::File { path: path.to_owned(), source: Box::new(source) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The shape of Qwen2.5-VL-3B as its checkpoint has it.
+    pub const FLAT_3B: &str = r#"{
+        "architectures": ["Qwen2_5_VLForConditionalGeneration"], "attention_dropout": 0.0,
+        "bos_token_id": 151643, "eos_token_id": 151645, "vision_start_token_id": 151652,
+        "vision_end_token_id": 151653, "vision_token_id": 151654, "image_token_id": 151655,
+        "video_token_id": 151656, "hidden_act": "silu", "hidden_size": 2048,
+        "initializer_range": 0.02, "intermediate_size": 11008, "max_position_embeddings": 128000,
+        "max_window_layers": 70, "model_type": "qwen2_5_vl", "num_attention_heads": 16,
+        "num_hidden_layers": 36, "num_key_value_heads": 2, "rms_norm_eps": 1e-06,
+        "rope_theta": 1000000.0, "sliding_window": 32768, "tie_word_embeddings": true,
+        "torch_dtype": "bfloat16", "use_cache": true, "use_sliding_window": false,
+        "vision_config": {"depth": 32, "hidden_act": "silu", "hidden_size": 1280,
+            "intermediate_size": 3420, "num_heads": 16, "in_chans": 3, "out_hidden_size": 2048,
+            "patch_size": 14, "spatial_merge_size": 2, "spatial_patch_size": 14,
+            "window_size": 112, "fullatt_block_indexes": [7, 15, 23, 31],
+            "tokens_per_second": 2, "temporal_patch_size": 2},
+        "rope_scaling": {"type": "mrope", "mrope_section": [16, 24, 24]}, "vocab_size": 151936
+    }"#;
+
+    #[test]
+    fn qwen_the_published_3b_layout_is_read() {
+        let config = QwenConfig::from_json(FLAT_3B).unwrap();
+        assert!(config.tied);
+        assert_eq!(config.text.head_dim(), 128);
+        assert_eq!(config.vision.full_blocks, [7, 15, 23, 31]);
+        assert_eq!(config.stop, [151645]);
+        assert_eq!(
+            (config.image_token, config.vision_start, config.vision_end),
+            (151655, 151652, 151653)
+        );
+    }
+
+    #[test]
+    fn qwen_wrong_sizes_are_refused_by_name() {
+        for (from, to, names) in [
+            (
+                "\"num_attention_heads\": 16",
+                "\"num_attention_heads\": 15",
+                "num_attention_heads = 15",
+            ),
+            ("\"num_key_value_heads\": 2", "\"num_key_value_heads\": 3", "num_key_value_heads = 3"),
+            ("[16, 24, 24]", "[16, 24, 25]", "mrope_section"),
+            ("[16, 24, 24]", "[16, 24]", "mrope_section"),
+            ("[16, 24, 24]", "[16, 24, -24]", "mrope_section"),
+            ("\"out_hidden_size\": 2048", "\"out_hidden_size\": 3584", "out_hidden_size = 3584"),
+            ("\"window_size\": 112", "\"window_size\": 100", "window_size = 100"),
+            ("[7, 15, 23, 31]", "[7, 15, 23, 32]", "fullatt_block_indexes"),
+            ("\"vocab_size\": 151936", "\"vocab_size\": 151655", "image_token_id = 151655"),
+            ("\"vocab_size\": 151936", "\"vocab_size\": 0", "vocab_size = 0"),
+            ("\"hidden_size\": 2048,", "\"hidden_size\": 1e300,", "hidden_size"),
+            ("\"hidden_size\": 2048,", "", "hidden_size is missing"),
+            ("\"use_sliding_window\": false", "\"use_sliding_window\": true", "use_sliding_window"),
+            ("\"rms_norm_eps\": 1e-06", "\"rms_norm_eps\": -1", "rms_norm_eps = -1"),
+            ("\"in_chans\": 3", "\"in_chans\": 1", "in_chans = 1"),
+            ("\"model_type\": \"qwen2_5_vl\"", "\"model_type\": \"qwen2_vl\"", "qwen2_vl"),
+            ("\"vision_config\"", "\"vision\"", "vision_config is missing"),
+            ("\"type\": \"mrope\"", "\"type\": \"yarn\"", "type = \"yarn\""),
+            (
+                "\"hidden_act\": \"silu\", \"hidden_size\": 1280",
+                "\"hidden_act\": \"gelu\", \"hidden_size\": 1280",
+                "vision_config.hidden_act",
+            ),
+        ] {
+            let json = FLAT_3B.replacen(from, to, 1);
+            assert_ne!(json, FLAT_3B, "{from}");
+            let error = QwenConfig::from_json(&json).unwrap_err().to_string();
+            assert!(error.contains(names), "{from} -> {to}: {error}");
+        }
+        assert!(matches!(QwenConfig::from_json("[]"), Err(QwenConfigError::Json(_))));
+        assert!(matches!(QwenConfig::from_json("{"), Err(QwenConfigError::Json(_))));
+    }
+
+    #[test]
+    fn qwen_generation_config_names_one_stop_token_or_several() {
+        let several = r#"{"eos_token_id": [151645, 151643], "temperature": 1e-06, "top_p": 0.9}"#;
+        let read = GenerationConfig::from_json(several).unwrap();
+        assert_eq!(read.stop, [151645, 151643]);
+        assert_eq!(read.top_p, Some(0.9));
+        assert_eq!(GenerationConfig::from_json(r#"{"eos_token_id": 2}"#).unwrap().stop, [2]);
+        assert!(GenerationConfig::from_json(r#"{"eos_token_id": "two"}"#).is_err());
+        assert!(GenerationConfig::from_json(r#"{"top_p": 7}"#).is_err());
+    }
+}
