@@ -118,7 +118,9 @@ fn weights(folder: &Path, run_seed: u64) {
         let bound = 1.5 / (layer.inputs as f32).sqrt();
         add(format!("{}.weight", layer.name), vec![layer.outputs, layer.inputs], uniform(bound));
         let bare = layer.name.contains("language_model")
-            && ["o_proj", "gate_proj", "up_proj", "down_proj"].iter().any(|p| layer.name.ends_with(p));
+            && ["o_proj", "gate_proj", "up_proj", "down_proj"]
+                .iter()
+                .any(|p| layer.name.ends_with(p));
         if !bare && layer.name != "lm_head" {
             add(format!("{}.bias", layer.name), vec![layer.outputs], uniform(0.02));
         }
