@@ -127,7 +127,9 @@ fn weights(folder: &Path, run_seed: u64) {
     }
     let (text, vision) = (&config.text, &config.vision);
     let embedding = vec![text.vocabulary, text.hidden];
-    add("model.language_model.embed_tokens.weight".into(), embedding, uniform(1.0));
+    // A head with larger weights would leave nothing to chance.
+    let bound = if config.tied { 0.2 } else { 1.0 };
+    add("model.language_model.embed_tokens.weight".into(), embedding, uniform(bound));
     let patch = vec![vision.hidden, 3, 2, vision.patch, vision.patch];
     add("model.visual.patch_embed.proj.weight".into(), patch, uniform(0.05));
     let mut norms = vec![("model.language_model.norm".to_owned(), text.hidden)];
