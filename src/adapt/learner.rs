@@ -92,10 +92,8 @@ pub struct Check {
     pub step: u64,
     /// Mean accuracy of the serving policy over sets and kinds, before this.
     pub serving: f64,
-    /// That of the candidate, or of the policy half way to it if that was promoted.
+    /// That of the candidate.
     pub candidate: f64,
-    /// Not the candidate itself was promoted but the policy half way to it.
-    pub halfway: bool,
     /// The version that serves from now on.
     pub version: u64,
     /// Why the candidate was not promoted, if it was not.
@@ -340,50 +338,34 @@ impl Learner {
     /// # Errors
     /// When a policy cannot answer.
     pub fn check(&mut self) -> Result<Check, CompactError> {
-        let candidate = self.trainer.policy().frozen();
-        let answers = exam(&candidate, &self.held_out)?;
+        let candidate = exam(self.trainer.policy(), &self.held_out)?;
         let (start, serving) = self.exams()?;
-        let vitals = answers.vitals(self.state.known_start.then_some(&start), &self.held_out);
+        let vitals = candidate.vitals(self.state.known_start.then_some(&start), &self.held_out);
         let config = &self.config.promote.alarm;
         let mut alarm = factory_alarm(&start.answers, &serving.answers)
             .or_else(|| candidate_alarm(&vitals, config));
-        let serves = promote::mean(&serving.answers);
-        let mut mean = promote::mean(&answers.answers);
-        let since_start = start.factory_answers();
-        let compared = |exam: &Exam| {
-            compare(&serving.answers, &exam.answers).and_then(|_| {
-                // Many small falls, each within its bound, must not add up either.
-                promote::nothing_fell(&since_start, &exam.answers)
-            })
-        };
-        let mut halfway = false;
-        let rejected = match (&alarm, compared(&answers)) {
+        let compared = compare(&serving.answers, &candidate.answers).and_then(|_| {
+            // Many small falls, each within its bound, must not add up either.
+            let since_start: promote::Answers = start.factory_answers();
+            promote::nothing_fell(&since_start, &candidate.answers)
+        });
+        let rejected = match (&alarm, compared) {
             (Some(alarm), _) => Some(Rejection::Alarm(alarm.name().to_owned())),
-            (None, Ok(())) => {
-                self.promote(candidate, answers);
-                None
-            }
-            (None, Err(why)) => {
-                // What goes too far for the old places may be right half way.
-                let between = candidate.halfway(&self.serving);
-                let answers = exam(&between, &self.held_out)?;
-                halfway = compared(&answers).is_ok();
-                if halfway {
-                    mean = promote::mean(&answers.answers);
-                    self.promote(between, answers);
-                }
-                (!halfway).then_some(why)
-            }
+            (None, compared) => compared.err(),
         };
-        if let Some(why) = &rejected {
-            self.state.candidates.rejected.add(why.name());
-            self.state.rejections += 1;
-            let (rejections, restarts) = (self.state.rejections, self.state.restarts);
-            if alarm.is_none() && rejections >= self.config.promote.alarm.patience.max(1) {
-                alarm = Some(match restarts >= self.config.promote.alarm.max_restarts {
-                    true => Alarm::Fruitless { restarts },
-                    false => Alarm::Stalled { rejections },
-                });
+        let means = (promote::mean(&serving.answers), promote::mean(&candidate.answers));
+        match &rejected {
+            None => self.promote(candidate),
+            Some(why) => {
+                self.state.candidates.rejected.add(why.name());
+                self.state.rejections += 1;
+                let (rejections, restarts) = (self.state.rejections, self.state.restarts);
+                if alarm.is_none() && rejections >= self.config.promote.alarm.patience.max(1) {
+                    alarm = Some(match restarts >= self.config.promote.alarm.max_restarts {
+                        true => Alarm::Fruitless { restarts },
+                        false => Alarm::Stalled { rejections },
+                    });
+                }
             }
         }
         if let Some(alarm) = &alarm {
@@ -392,17 +374,17 @@ impl Learner {
         }
         Ok(Check {
             step: self.trainer.steps(),
-            serving: serves,
-            candidate: mean,
-            halfway,
+            serving: means.0,
+            candidate: means.1,
             version: self.state.version,
             rejected,
             alarm,
         })
     }
 
-    fn promote(&mut self, policy: CompactPolicy, exam: Exam) {
-        let before = std::mem::replace(&mut self.serving, Arc::new(policy));
+    fn promote(&mut self, exam: Exam) {
+        let candidate = Arc::new(self.trainer.policy().frozen());
+        let before = std::mem::replace(&mut self.serving, candidate);
         self.earlier.push_back((self.state.version, before));
         while self.earlier.len() > self.config.promote.history {
             self.earlier.pop_front();

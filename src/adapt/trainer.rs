@@ -81,7 +81,7 @@ impl Default for LearnConfig {
             steps_per_frame: 4,
             tasks_per_step: by_kind([8; 3], [96, 128]),
             redraws: 0,
-            rehearse: 0.3,
+            rehearse: 0.2,
             learning_rate: 4e-3,
             start_learning_rate: 2e-3,
             view: ViewConfig::default(),

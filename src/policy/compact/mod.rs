@@ -311,13 +311,6 @@ impl CompactPolicy {
         }
     }
 
-    /// A policy to serve whose weights lie half way between those of two of the same shape.
-    pub fn halfway(&self, other: &CompactPolicy) -> Self {
-        let mut policy = self.frozen();
-        policy.head = start::halfway(policy.head, &other.head);
-        policy
-    }
-
     /// Takes the weights of a policy of the same shape and forgets the optimiser's state.
     pub fn take_weights(&mut self, other: &CompactPolicy) {
         self.head = other.head.clone();
