@@ -444,3 +444,38 @@ fn cold_step(
     };
     Step { metrics, skipped: why }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{adapt::settings::RunConfig, config::load_toml, reward::text::score_text};
+
+    #[test]
+    fn qwen_the_presets_are_read_and_say_what_their_names_say() {
+        let three = include_str!("../../configs/qwen2_5_vl-3b.toml");
+        let orin = include_str!("../../configs/jetson-agx-orin.toml");
+        let nano = include_str!("../../configs/jetson-orin-nano.toml");
+        let three: WordsConfig = load_toml(three, "3b".as_ref()).unwrap();
+        let orin: WordsConfig = load_toml(orin, "orin".as_ref()).unwrap();
+        let nano: RunConfig = load_toml(nano, "nano".as_ref()).unwrap();
+        assert_eq!((three.grpo.group_size, orin.grpo.group_size), (5, 8));
+        assert_eq!((orin.weights, nano.budget.threads), (WeightType::Bf16, 3));
+        for config in [three, orin] {
+            let (prompt, sampler) =
+                (config.policy.processor.max_prompt_tokens, &config.policy.sampler);
+            assert!(prompt + sampler.max_tokens <= sampler.max_context);
+        }
+        assert!(load_toml::<WordsConfig>("[learn]\nstep = 3", "x".as_ref()).is_err());
+        // What is written beside a run is read again.
+        let written = toml::to_string(&WordsConfig::default()).unwrap();
+        let read: WordsConfig = load_toml(&written, "x".as_ref()).unwrap();
+        assert_eq!(read, WordsConfig::default());
+    }
+
+    #[test]
+    fn qwen_the_cold_start_teaches_the_form_that_is_rewarded() {
+        let right = Answer::Choice(2);
+        let score = score_text(&cold_text(&right), &right.to_string(), Default::default());
+        assert_eq!((score.accuracy, score.format), (1.0, 1.0));
+    }
+}

@@ -250,10 +250,7 @@ impl Policy for QwenPolicy {
         observations.iter().enumerate().map(group).collect()
     }
 
-    fn best(
-        &self,
-        observations: &[&Observation],
-    ) -> Result<Vec<(Option<Answer>, f32)>, QwenError> {
+    fn best(&self, observations: &[&Observation]) -> Result<Vec<(Option<Answer>, f32)>, QwenError> {
         let adapter = self.adapter();
         let sampler = self.config.sampler.greedy();
         let best = |observation: &&Observation| {

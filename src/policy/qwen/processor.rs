@@ -10,9 +10,9 @@ use image::RgbImage;
 use serde::{Deserialize, Serialize};
 use tokenizers::Tokenizer;
 
+pub use super::model::Prompt;
 use super::{
     QwenConfig,
-    model::Prompt,
     picture::{PictureConfig, PictureError},
 };
 
