@@ -53,7 +53,8 @@ struct Figures {
     after: f64,
 }
 
-/// Mean reward of the first and of the last steps, 200 GRPO steps apart.
+/// Mean reward of sampled answers to the same tasks right after the cold start, and after the
+/// GRPO steps.
 fn learn(run_seed: u64, kind: TaskKind, cold: usize, steps: usize, rate: f64) -> Figures {
     let made = tasks(&kind, 0..4, 12, 8);
     let texts: Vec<String> = made.iter().flat_map(|(_, t)| t).map(Task::prompt).collect();
@@ -106,6 +107,15 @@ fn learn(run_seed: u64, kind: TaskKind, cold: usize, steps: usize, rate: f64) ->
         }
     }
     let grpo = GrpoConfig { group_size: 8, kl_coef: 0.001, ..GrpoConfig::default() };
+    let asked: Vec<usize> = draw(24);
+    let measure = |policy: &QwenPolicy| -> f64 {
+        let observations: Vec<&Observation> = asked.iter().map(|&i| &known[i].0).collect();
+        let groups = policy.rollout(&observations, grpo.group_size, 99).unwrap();
+        let scores = asked.iter().zip(&groups).flat_map(|(&i, g)| policy.scores(g, &known[i].1));
+        let rewards: Vec<f64> = scores.map(|score| score.overall).collect();
+        rewards.iter().sum::<f64>() / rewards.len() as f64
+    };
+    let before = measure(&policy);
     let mut rewards = Vec::new();
     for step in 0..steps {
         let drawn = draw(6);
@@ -137,12 +147,12 @@ fn learn(run_seed: u64, kind: TaskKind, cold: usize, steps: usize, rate: f64) ->
             );
         }
         if !teaching.is_empty() {
+            // Falls to nothing, lest the form that was learnt drifts away again.
+            let rate = rate * (1.0 - step as f64 / steps as f64);
             let _ = policy.update(&teaching, &grpo, rate);
         }
     }
-    let n = 20.min(steps / 2).max(1);
-    let mean = |r: &[f64]| r.iter().sum::<f64>() / r.len() as f64;
-    Figures { before: mean(&rewards[..n]), after: mean(&rewards[steps - n..]) }
+    Figures { before, after: measure(&policy) }
 }
 
 #[test]
@@ -152,12 +162,26 @@ fn qwen_tiny_model_earns_more_after_a_cold_start_and_a_few_updates() {
     assert!(figures.after - figures.before > 0.1);
 }
 
+fn a_fifth_more(run_seed: u64) {
+    let figures = learn(run_seed, TaskKind::Position, 8, 200, 0.003);
+    println!("seed {run_seed}: before {:.3}, after {:.3}", figures.before, figures.after);
+    assert!(figures.after - figures.before >= 0.2, "seed {run_seed}");
+}
+
 #[test]
-#[ignore = "three seeds of 200 updates take some minutes"]
-fn qwen_tiny_model_earns_a_fifth_more_after_200_updates_with_three_seeds() {
-    for run_seed in 1..4 {
-        let figures = learn(run_seed, TaskKind::Position, 8, 200, 0.003);
-        println!("seed {run_seed}: before {:.3}, after {:.3}", figures.before, figures.after);
-        assert!(figures.after - figures.before >= 0.2, "seed {run_seed}");
-    }
+#[ignore = "200 updates take some minutes"]
+fn qwen_tiny_model_earns_a_fifth_more_after_200_updates_seed_1() {
+    a_fifth_more(1);
+}
+
+#[test]
+#[ignore = "200 updates take some minutes"]
+fn qwen_tiny_model_earns_a_fifth_more_after_200_updates_seed_2() {
+    a_fifth_more(2);
+}
+
+#[test]
+#[ignore = "200 updates take some minutes"]
+fn qwen_tiny_model_earns_a_fifth_more_after_200_updates_seed_3() {
+    a_fifth_more(3);
 }

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use ros2_client::{MessageInfo, ReadError, ros2::QosProfile};
+use ros2_client::{Gid, MessageInfo, ReadError, ros2::QosProfile};
 
 use super::{
     age::Transit,
@@ -21,6 +21,9 @@ use crate::{
 
 /// The most pictures of one stream that can wait to be paired.
 pub const MAX_WAITING: usize = 64;
+/// A new subscription is given again what the old one had taken, as far as RustDDS still holds
+/// it: 64 messages a topic. So many are remembered.
+const REMEMBERED: usize = 256;
 /// The most bytes that they may have.
 const WAITING_BYTES: usize = 96 << 20;
 
@@ -74,6 +77,21 @@ struct Inner {
     info: Option<CameraInfo>,
     counts: StreamCounts,
     transit: Transit,
+    seen: heapless::Deque<(Gid, i64), REMEMBERED>,
+}
+
+impl Inner {
+    /// Whether this message was not taken before.
+    fn is_new(&mut self, info: &MessageInfo) -> bool {
+        let this = (info.publisher_gid(), info.sequence_number());
+        if self.seen.iter().any(|seen| *seen == this) {
+            return false;
+        }
+        if self.seen.is_full() {
+            self.seen.pop_front();
+        }
+        self.seen.push_back(this).is_ok()
+    }
 }
 
 /// What the draining thread and the others share.
@@ -126,6 +144,9 @@ impl Inbox {
     fn picture(&self, picture: Picture, info: &MessageInfo, at: Instant) {
         let arrived_ns = wall_ns();
         let mut inner = self.locked();
+        if !inner.is_new(info) {
+            return;
+        }
         inner.counts.count(at);
         let sent_ns = info.source_timestamp().map(|sent| sent.to_nanos());
         let born = inner.transit.born(sent_ns, arrived_ns, at);
@@ -240,6 +261,7 @@ impl Stream {
                 info: None,
                 counts: StreamCounts::default(),
                 transit: Transit::default(),
+                seen: heapless::Deque::new(),
             }),
             bell,
         });
@@ -263,10 +285,12 @@ impl Stream {
             }
             Content::Info => {
                 let take = move |taken: Taken<CameraInfo>, at| match taken {
-                    Ok((info, _)) => {
+                    Ok((info, sent)) => {
                         let mut inner = to.locked();
-                        inner.counts.count(at);
-                        inner.info = Some(info);
+                        if inner.is_new(&sent) {
+                            inner.counts.count(at);
+                            inner.info = Some(info);
+                        }
                     }
                     Err(error) => to.failed(&error, at),
                 };

@@ -1,0 +1,158 @@
+//! How fast a published shape of Qwen2.5-VL answers and learns here, with random weights.
+//!
+//! ```text
+//! cargo run --release --features vlm,cuda --example qwen_speed -- cuda:0 3b bf16
+//! cargo run --release --features vlm --example qwen_speed -- cpu tiny f32
+//! ```
+//!
+//! One picture of 640x480, 8 answers of 256 tokens (tiny: 16). Told are the tokens a second of
+//! the group while it is decoded, the time of one GRPO step on that group, and the bound that
+//! memory bandwidth sets where it is given in GB/s as a fourth argument: weights and all
+//! answers' keys and values are read once for each token. Peak memory is what nvidia-smi
+//! shows meanwhile.
+
+use std::{error::Error, time::Instant};
+
+use burn::tensor::{Device, FloatDType, IntDType, TensorData};
+use half::bf16;
+use rand::RngExt;
+use spatial_ssrl::{
+    device::DeviceName,
+    grpo::GrpoConfig,
+    policy::qwen::{
+        QwenConfig, QwenError,
+        generate::{SamplerConfig, generate},
+        learn::{Judged, Learner, LearnerConfig},
+        linear::Adapter,
+        model::{Model, Prompt},
+        picture::PictureConfig,
+        published::{qwen2_5_vl_3b, qwen2_5_vl_7b},
+    },
+    task::seed,
+};
+
+const ANSWERS: usize = 8;
+const RANK: usize = 16;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let argument = |i: usize, other: &str| arguments.get(i).cloned().unwrap_or(other.to_owned());
+    let mut device = argument(0, "cpu").parse::<DeviceName>()?.open()?;
+    let dtype = match argument(2, "f32").as_str() {
+        "f32" => FloatDType::F32,
+        "bf16" => FloatDType::BF16,
+        other => return Err(format!("{other}: f32 or bf16 is needed").into()),
+    };
+    device.configure((FloatDType::F32, IntDType::I32)).map_err(|e| format!("{e:?}"))?;
+    let (config, tokens) = match argument(1, "tiny").as_str() {
+        "3b" => (qwen2_5_vl_3b(), 256),
+        "7b" => (qwen2_5_vl_7b(), 256),
+        "tiny" => (tiny(), 16),
+        other => return Err(format!("{other}: 3b, 7b or tiny is needed").into()),
+    };
+
+    let begun = Instant::now();
+    let (model, bytes) = random(&config, &device, dtype)?;
+    println!("{:.2} GB of weights, made in {:.1} s", bytes as f64 * 1e-9, seconds(begun));
+    let picture = image::RgbImage::from_fn(640, 480, |x, y| image::Rgb([x as u8, y as u8, 7]));
+    let patches = PictureConfig::published(&config.vision).patches(&picture)?;
+    let seen = patches.grid.iter().product::<usize>() / 4;
+    let mut ids: Vec<u32> = (10..90).collect();
+    ids.extend(std::iter::repeat_n(config.image_token, seen));
+    ids.extend(90..170);
+    let prompt = Prompt { ids, pictures: vec![patches] };
+
+    let lora = |name: &str| name.contains("language_model");
+    let learning = device.clone().autodiff();
+    let adapter = Adapter::new(model.layers(), lora, RANK, 2.0 * RANK as f64, 1, &learning);
+    let mut learner = Learner::new(adapter, LearnerConfig::default());
+    let seeds: Vec<u64> = (0..ANSWERS as u64).collect();
+    let mut decode = |tokens: usize| -> Result<(f64, Vec<Vec<u32>>), QwenError> {
+        let adapter = learner.adapter();
+        let begun = Instant::now();
+        let seen = model.see(&prompt, Some(&adapter))?;
+        let embedded = model.embed(&prompt, seen)?;
+        let sampler = SamplerConfig { max_tokens: tokens, ..SamplerConfig::default() };
+        let answers = generate(&model, Some(&adapter), &embedded, &seeds, &[], &sampler)?;
+        Ok((seconds(begun), answers.into_iter().map(|answer| answer.tokens).collect()))
+    };
+    decode(tokens)?;
+    let (first, _) = decode(1)?;
+    let (whole, answers) = decode(tokens)?;
+    let rate = (ANSWERS * (tokens - 1)) as f64 / (whole - first).max(1e-9);
+    println!(
+        "{} prompt tokens, prefill and first token {first:.3} s; {ANSWERS} x {tokens} tokens in \
+         {whole:.2} s, decoding {rate:.0} tokens/s",
+        prompt.ids.len()
+    );
+    if let Some(bandwidth) = arguments.get(3) {
+        let text = &config.text;
+        let kv = 2 * text.layers * text.kv_heads * text.hidden / text.heads * 2;
+        let context = prompt.ids.len() + ANSWERS * tokens / 2;
+        let read = bytes as f64 + (kv * context) as f64;
+        let bound = ANSWERS as f64 * bandwidth.parse::<f64>()? * 1e9 / read;
+        println!("bound by bandwidth {bound:.0} tokens/s: {:.0} %", 100.0 * rate / bound);
+    }
+
+    let answers: Vec<&[u32]> = answers.iter().map(Vec::as_slice).collect();
+    let advantages: Vec<f64> = (0..ANSWERS).map(|i| if i % 2 == 0 { 1.0 } else { -1.0 }).collect();
+    let group =
+        Judged { prompt: &prompt, answers: &answers, advantages: &advantages, old_logp: None };
+    for step in 0..3 {
+        let begun = Instant::now();
+        let metrics = learner.reinforce(&model, &[group], 1.0, &GrpoConfig::default(), 1e-5)?;
+        println!(
+            "step {step}: {:.2} s, loss {:.4}, gradient norm {:.3}",
+            seconds(begun),
+            metrics.loss,
+            metrics.grad_norm
+        );
+    }
+    Ok(())
+}
+
+fn seconds(begun: Instant) -> f64 {
+    begun.elapsed().as_secs_f64()
+}
+
+/// A shape that a processor can run.
+fn tiny() -> QwenConfig {
+    let mut config = qwen2_5_vl_3b();
+    (config.text.layers, config.vision.depth) = (1, 1);
+    config.vision.full_blocks = vec![0];
+    config
+}
+
+/// A model of these sizes with random weights, and how many bytes a token reads of it.
+fn random(
+    config: &QwenConfig,
+    device: &Device,
+    dtype: FloatDType,
+) -> Result<(Model, usize), QwenError> {
+    let mut rng = seed::rng(1);
+    // Odd, so that the rows of a matrix differ.
+    let block: Vec<f32> = (0..999_983).map(|_| rng.random::<f32>() * 0.06 - 0.03).collect();
+    let half: Vec<bf16> = block.iter().map(|v| bf16::from_f32(*v)).collect();
+    let mut bytes = 0;
+    let mut source = |name: &str, shape: &[usize]| {
+        let count = shape.iter().product::<usize>();
+        let size = if dtype == FloatDType::BF16 { 2 } else { 4 };
+        // Of the embedding one row is read; tied, it is the head as well.
+        if !name.contains("visual") && (config.tied || !name.contains("embed_tokens")) {
+            bytes += size * count;
+        }
+        if name.contains("norm") || name.contains("ln_q") {
+            return Ok(TensorData::new(vec![1.0_f32; count], shape.to_vec()));
+        }
+        Ok(match dtype {
+            FloatDType::BF16 => {
+                TensorData::new(half.iter().copied().cycle().take(count).collect(), shape.to_vec())
+            }
+            _ => {
+                TensorData::new(block.iter().copied().cycle().take(count).collect(), shape.to_vec())
+            }
+        })
+    };
+    let model = Model::load(config, &mut source, device.clone(), dtype)?;
+    Ok((model, bytes))
+}
