@@ -137,7 +137,7 @@ fn load(
         let learner = Learner::new(policy, false, config).map_err(|e| e.to_string())?;
         return Ok((learner, None));
     }
-    let loaded = policy_arg::load(name).map_err(|e| e.to_string())?;
+    let loaded = policy_arg::load(name, Device::flex()).map_err(|e| e.to_string())?;
     let reference = match &loaded.folder {
         Some(folder) => read_reference(&folder.join(REFERENCE_FILE)).map_err(|e| e.to_string())?,
         None => None,
