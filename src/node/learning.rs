@@ -68,8 +68,10 @@ pub struct Report {
     pub paused_because: String,
     /// Frames offered.
     pub frames: FrameCounts,
-    /// Pictures that could not be decoded, by reason.
+    /// Pairs whose colour could not be decoded, by reason.
     pub undecoded: Tally,
+    /// Pairs whose depth could not be decoded, by reason: they make colour tasks.
+    pub depth_undecoded: Tally,
     /// Whether each camera's depth is aligned with its colour, and why.
     pub registration: Vec<(String, String)>,
     /// Tasks made, by kind.
@@ -567,7 +569,11 @@ impl Worker {
         let mut counts = trainer.counts().clone();
         counts.merge(&state.tested);
         let mut undecoded = Tally::default();
-        self.framers.iter().for_each(|framer| undecoded.merge(&framer.undecoded));
+        let mut depth_undecoded = Tally::default();
+        for framer in &self.framers {
+            undecoded.merge(&framer.undecoded);
+            depth_undecoded.merge(&framer.depth_undecoded);
+        }
         let registered = self.cameras.iter().zip(&self.framers).filter_map(|(camera, framer)| {
             Some((camera.topics().name.clone(), framer.registration()?.1.to_owned()))
         });
@@ -581,6 +587,7 @@ impl Worker {
             },
             frames: state.frames.clone(),
             undecoded,
+            depth_undecoded,
             registration: registered.collect(),
             tasks: counts.tasks,
             tasks_skipped: counts.skipped,

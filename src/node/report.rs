@@ -47,7 +47,9 @@ pub fn status(core: &Core, stamp: Time) -> Status {
     status.messages_dropped = counts(&dropped);
     status.frames_used = report.frames.used;
     status.frames_skipped = counts(&skipped);
-    status.frames_color_only = counts(&report.frames.color_only);
+    let mut color_only = report.frames.color_only.clone();
+    color_only.merge(&report.depth_undecoded);
+    status.frames_color_only = counts(&color_only);
     status.tasks = counts(&report.tasks);
     status.tasks_skipped = counts(&report.tasks_skipped);
     status.updates = report.updates.applied;
@@ -227,6 +229,7 @@ fn learner(report: &Report, node: &str) -> DiagnosticStatus {
     ];
     found.extend(values(&report.frames.skipped, "frames skipped "));
     found.extend(values(&report.undecoded, "pictures undecoded "));
+    found.extend(values(&report.depth_undecoded, "depth undecoded "));
     found.extend(
         report.registration.iter().map(|(camera, why)| value(&format!("depth of {camera}"), why)),
     );

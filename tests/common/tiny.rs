@@ -57,9 +57,11 @@ pub fn write(folder: &Path, tiny: &Tiny, texts: &[String], run_seed: u64) {
         words.extend(split.find_iter(text).map(|word| word.as_str().to_owned()));
     }
     let id = |name: &str| CONTROL.iter().position(|c| *c == name).unwrap();
+    // Added tokens keep their ids only if the vocabulary has them there.
+    let all = CONTROL.iter().copied().chain(words.iter().map(String::as_str));
     let vocab: serde_json::Map<_, _> =
-        words.iter().enumerate().map(|(i, w)| (w.clone(), json!(i + CONTROL.len()))).collect();
-    let vocabulary = CONTROL.len() + vocab.len();
+        all.enumerate().map(|(id, word)| (word.to_owned(), json!(id))).collect();
+    let vocabulary = vocab.len();
     let added: Vec<_> = CONTROL
         .iter()
         .enumerate()

@@ -313,6 +313,8 @@ impl Caller {
             // The first request may go before both ends know of each other.
             if asked.elapsed() > Duration::from_secs(10) {
                 std::thread::sleep(Duration::from_millis(700));
+                // A new reader first gets what RustDDS has kept for the last one: its answers.
+                while client.receive_response().expect("readable").is_some() {}
                 client.send_request(request.clone()).expect("sent");
                 asked = Instant::now();
             }

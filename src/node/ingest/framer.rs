@@ -25,8 +25,10 @@ pub struct Framer {
     told_intrinsics: Option<[f64; 4]>,
     /// What the last decision rested on, the decision, and why.
     decided: Option<(Grounds, Registration, String)>,
-    /// Pictures that could not be decoded, by reason.
+    /// Pairs whose colour could not be decoded, by reason.
     pub undecoded: Tally,
+    /// Depth pictures that could not be decoded, by reason: their pairs make colour tasks.
+    pub depth_undecoded: Tally,
 }
 
 impl Framer {
@@ -79,7 +81,8 @@ impl Framer {
                         self.decide((colour_first, first, intrinsics, depth_camera), &decoded);
                     (depth_stamp_ns, depth_m) = (Some(*stamp_ns), Some(decoded));
                 }
-                Err(why) => self.undecoded.add(why),
+                // The frame goes on without depth.
+                Err(why) => self.depth_undecoded.add(why),
             }
         }
         Some(RgbdFrame {
