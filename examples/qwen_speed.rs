@@ -67,7 +67,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let adapter = Adapter::new(model.layers(), lora, RANK, 2.0 * RANK as f64, 1, &learning);
     let mut learner = Learner::new(adapter, LearnerConfig::default());
     let seeds: Vec<u64> = (0..ANSWERS as u64).collect();
-    let mut decode = |tokens: usize| -> Result<(f64, Vec<Vec<u32>>), QwenError> {
+    let decode = |tokens: usize| -> Result<(f64, Vec<Vec<u32>>), QwenError> {
         let adapter = learner.adapter();
         let begun = Instant::now();
         let seen = model.see(&prompt, Some(&adapter))?;
