@@ -200,7 +200,7 @@ fn head_ports(shape: &HeadShape) -> [Vec<Port>; 2] {
 /// use spatial_ssrl::policy::compact::{CompactPolicy, onnx};
 /// let file = onnx::export(&CompactPolicy::builtin(Device::flex())?)?;
 /// assert_eq!(file.inputs[0].to_string(), "picture [pictures, 3, height, width]");
-/// assert_eq!(file.outputs[4].to_string(), "farness [points]");
+/// assert_eq!(file.outputs[5].to_string(), "farness [points]");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
