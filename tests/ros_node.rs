@@ -144,7 +144,6 @@ fn ros_status_reaches_those_who_come_late() {
 }
 
 #[test]
-#[ignore = "not reached: RustDDS 0.15 ends its event loops when a stopped process goes on (EINTR)"]
 fn ros_stopped_and_continued_node_recovers_within_seconds_and_says_so() {
     let (folder, domain) = (tempfile::tempdir().unwrap(), domain());
     let Some(_camera) = camera(domain, "120") else { return };

@@ -197,7 +197,7 @@ impl NodeClock {
 /// The node without its services and publishers.
 pub struct Core {
     node: SharedNode,
-    context: Context,
+    context: RwLock<Context>,
     plan: Planner,
     live: RwLock<Live>,
     lifecycle: Mutex<Lifecycle>,
@@ -217,7 +217,7 @@ impl Core {
     pub fn new(node: SharedNode, context: Context, plan: Planner) -> Self {
         Core {
             node,
-            context,
+            context: RwLock::new(context),
             plan,
             live: RwLock::default(),
             lifecycle: Mutex::default(),
@@ -236,6 +236,14 @@ impl Core {
     /// The DDS side.
     pub fn node(&self) -> &SharedNode {
         &self.node
+    }
+
+    /// Another participant from now on; the node is shared and was changed beneath.
+    pub fn set_context(&self, context: Context) {
+        *self.context.write().unwrap_or_else(PoisonError::into_inner) = context;
+        if let Some(listening) = self.listening() {
+            listening.cameras().iter().for_each(Camera::subscribe_again);
+        }
     }
 
     /// What may change while it runs, as it is now.
@@ -330,7 +338,8 @@ impl Core {
     }
 
     fn configure(&self) -> Result<(), String> {
-        let setup = (self.plan)(&self.context)?;
+        let context = self.context.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let setup = (self.plan)(&context)?;
         let tasks = task_set(setup.learner.config())?;
         let sensor = setup.learner.config().tasks.sensor;
         let open = |topics: CameraTopics| {

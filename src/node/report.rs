@@ -118,6 +118,9 @@ fn node_itself(core: &Core, events: &Events, node: &str, now: Instant) -> Diagno
     {
         told.push(format!("the node stood still for {:.1} s", slept.as_secs_f64()));
     }
+    if events.reconnected_at.is_some_and(recent) {
+        told.push("DDS had ended its event loops and was started anew".to_owned());
+    }
     if events.clock_back.is_some_and(recent) {
         told.push("/clock went back".to_owned());
     }
@@ -133,6 +136,7 @@ fn node_itself(core: &Core, events: &Events, node: &str, now: Instant) -> Diagno
         values: vec![
             value("state", core.stage().label()),
             value("clock_jumps_back", core.clock.jumps_back()),
+            value("dds_started_anew", events.reconnected),
             value("log_lines_lost", super::rosout::lost()),
         ],
     }

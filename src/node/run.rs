@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    net::{IpAddr, Ipv4Addr},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -10,24 +9,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ros2_client::{
-    Context, CreateError, Name, NodeName, NodeOptions, ServiceMapping,
-    dds::rustdds::DomainParticipantBuilder, ros2::QosProfile,
-};
+use ros2_client::{Context, Name, ServiceMapping, ros2::QosProfile};
 
 use super::{
-    answers,
-    args::{Discovery, Environment},
+    args::Environment,
     core::{Core, Live, Planner},
-    ingest::drain::{Drain, SharedNode, locked},
-    lifecycle::Lifecycle,
-    msg::{
-        ChangeState, ChangeStateResponse, Clock, GetAvailableStates, GetAvailableStatesResponse,
-        GetAvailableTransitions, GetAvailableTransitionsResponse, GetState, GetStateResponse,
-        Health, OrderPoints, RelativeDirection, RosService, Transition, Trigger, TriggerResponse,
-        message_type,
-    },
+    ingest::drain::Drain,
+    link::{Link, dds},
+    msg::{Clock, Transition, message_type},
     names::{Identity, NameError, NameKind, Remaps},
+    offered,
     params::Parameters,
     params_service::{self, SharedParameters},
     plan,
@@ -42,6 +33,8 @@ const TICK: Duration = Duration::from_millis(100);
 const TEND_EVERY: Duration = Duration::from_millis(500);
 /// A loop that slept this long was stopped: by a signal, a debugger, a machine that slept.
 const STOPPED: Duration = Duration::from_secs(2);
+/// How often a participant is tried to be made in the place of one that is dead.
+const RECONNECT_EVERY: Duration = Duration::from_secs(2);
 
 /// Everything that is known before the node starts.
 pub struct Launch {
@@ -87,34 +80,6 @@ pub enum NodeError {
     Autostart(String),
 }
 
-fn dds(what: &str) -> impl FnOnce(CreateError) -> NodeError {
-    let what = what.to_owned();
-    move |error| NodeError::Dds { what, why: error.to_string() }
-}
-
-/// The participant as the environment asks.
-fn context(environment: &Environment) -> Result<Context, NodeError> {
-    let builder = DomainParticipantBuilder::new(environment.domain_id);
-    let builder = match environment.discovery {
-        Discovery::Localhost => builder.with_only_networks([IpAddr::V4(Ipv4Addr::LOCALHOST)]),
-        Discovery::Off => {
-            builder.with_only_networks(std::iter::empty::<IpAddr>()).same_host_loopback(false)
-        }
-        Discovery::Subnet | Discovery::SystemDefault => builder,
-    };
-    if !environment.static_peers.is_empty() {
-        tracing::warn!(
-            "ROS_STATIC_PEERS is set, but RustDDS cannot ask single machines: {} ignored",
-            environment.static_peers.join(", ")
-        );
-    }
-    let what = format!("DDS participant in domain {}", environment.domain_id);
-    let participant = builder
-        .build()
-        .map_err(|error| NodeError::Dds { what: what.clone(), why: error.to_string() })?;
-    Context::from_domain_participant(participant).map_err(dds(&what))
-}
-
 /// What happened that `~/status` and `/diagnostics` tell.
 #[derive(Clone, Debug, Default)]
 pub struct Events {
@@ -122,6 +87,10 @@ pub struct Events {
     pub stood_still: Option<(Instant, Duration)>,
     /// A subscription was made anew: when, and its topic.
     pub made_anew: Option<(Instant, String)>,
+    /// Times that DDS had ended and was started anew.
+    pub reconnected: u64,
+    /// When that was last.
+    pub reconnected_at: Option<Instant>,
     /// `/clock` went back: when last.
     pub clock_back: Option<Instant>,
     /// Publishers on a topic.
@@ -130,20 +99,85 @@ pub struct Events {
     pub wrong_types: BTreeMap<String, String>,
 }
 
+/// What is needed to make the DDS side, at first and anew.
+struct Wiring {
+    identity: Identity,
+    remaps: Remaps,
+    environment: Environment,
+    mapping: ServiceMapping,
+    parameters: SharedParameters,
+    use_sim_time: bool,
+    clock_back: Arc<Mutex<Option<Instant>>>,
+}
+
+/// Everything that lies on a participant beside the cameras' topics.
+struct Endpoints {
+    publishers: Publishers,
+    _services: Vec<Service>,
+    _clock: Option<Drain>,
+}
+
+impl Wiring {
+    fn link(&self) -> Result<Link, NodeError> {
+        Link::open(&self.identity, &self.environment, &self.parameters)
+    }
+
+    fn name(&self, name: &str, kind: NameKind) -> Result<String, NameError> {
+        self.remaps.resolve(&self.identity, name, kind)
+    }
+
+    fn endpoints(&self, core: &Arc<Core>, context: &Context) -> Result<Endpoints, NodeError> {
+        let publishers = {
+            let (identity, remaps) = (self.identity.clone(), self.remaps.clone());
+            let resolve = move |name: &str| remaps.resolve(&identity, name, NameKind::Topic);
+            Publishers::open(context, core.node(), Box::new(resolve))?
+        };
+        core.on_event(Box::new(publishers.transition_events()));
+        let service = |name: &str| self.name(name, NameKind::Service);
+        let mut services = offered::offer(core, service, self.mapping)?;
+        let changed = core.clone();
+        let on_change = Arc::new(move |now: &Parameters| changed.set_live(plan::live(now)));
+        let of_parameters =
+            params_service::offer(core, &self.parameters, service, self.mapping, on_change)?;
+        services.extend(of_parameters);
+        let clock = self.use_sim_time.then(|| self.clock(core)).transpose()?;
+        Ok(Endpoints { publishers, _services: services, _clock: clock })
+    }
+
+    fn clock(&self, core: &Arc<Core>) -> Result<Drain, NodeError> {
+        let topic = self.name("/clock", NameKind::Topic)?;
+        let name = Name::parse(&topic)
+            .map_err(|e| NodeError::Dds { what: topic.clone(), why: e.to_string() })?;
+        let (told, back) = (core.clone(), self.clock_back.clone());
+        let take = move |taken: super::ingest::drain::Taken<Clock>, at| {
+            if let Ok((clock, _)) = taken
+                && told.clock.tick(clock.clock.ns())
+            {
+                tracing::warn!("/clock went back to {} s", clock.clock.sec);
+                if let Ok(mut back) = back.lock() {
+                    *back = Some(at);
+                }
+            }
+        };
+        let qos = QosProfile::subscription_default();
+        Drain::start(core.node(), &name, message_type::<Clock>(), qos, take).map_err(dds(&topic))
+    }
+}
+
 /// A node that is up.
 pub struct Running {
     core: Arc<Core>,
-    node: SharedNode,
-    context: Context,
-    publishers: Publishers,
-    services: Vec<Service>,
-    clock: Option<Drain>,
-    clock_back: Arc<Mutex<Option<Instant>>>,
-    spinning: Option<std::thread::JoinHandle<()>>,
+    wiring: Wiring,
+    endpoints: Endpoints,
+    link: Link,
     lines: Option<std::sync::mpsc::Receiver<rosout::Line>>,
     events: Events,
     ticked: Instant,
     tended: Option<Instant>,
+    /// Whether everything lies on the participant that `link` has.
+    whole: bool,
+    /// When a dead participant was last tried to be replaced.
+    tried: Option<Instant>,
 }
 
 impl Running {
@@ -152,72 +186,30 @@ impl Running {
     /// # Errors
     /// [`NodeError`].
     pub fn start(launch: Launch) -> Result<Self, NodeError> {
-        let Launch { identity, remaps, environment, mapping, .. } = &launch;
+        let Launch { identity, remaps, environment, mapping, autostart, use_sim_time, .. } = launch;
+        let parameters = launch.parameters;
         let lines = rosout::listen();
-        let context = context(environment)?;
-        let name = NodeName::new(identity.namespace(), identity.name())
-            .map_err(|e| NodeError::Dds { what: identity.full(), why: e.to_string() })?;
-        // Parameter services and /rosout are ours: those of the library have no descriptions
-        // and no stamps of a simulated clock.
-        let mut options = NodeOptions::new()
-            .enable_rosout(false)
-            .start_parameter_services(false)
-            .allow_undeclared_parameters(true);
-        for (name, value) in params_service::locked(&launch.parameters).iter() {
-            // The library would take the time from a topic of the wrong type.
-            if name != "use_sim_time" {
-                options = options.declare_parameter(name, value.clone());
-            }
-        }
-        let mut node = context
-            .new_node(name, options)
-            .map_err(|e| NodeError::Dds { what: identity.full(), why: e.to_string() })?;
-        let spinner = node.spinner().map_err(dds("spinner"))?;
-        let spinning =
-            std::thread::Builder::new().name("ros graph".to_owned()).spawn(move || {
-                if let Err(error) = futures::executor::block_on(spinner.spin()) {
-                    tracing::error!("the graph is no longer followed: {error}");
-                }
-            })?;
-        let node: SharedNode = Arc::new(Mutex::new(node));
-        let (identity, remaps, mapping) = (identity.clone(), remaps.clone(), *mapping);
-        let core = Arc::new(Core::new(node.clone(), context.clone(), launch.plan));
+        let clock_back = Arc::default();
+        let wiring =
+            Wiring { identity, remaps, environment, mapping, parameters, use_sim_time, clock_back };
+        let link = wiring.link()?;
+        let core = Arc::new(Core::new(link.node.clone(), link.context.clone(), launch.plan));
         core.set_live(launch.live);
-        core.clock.simulate(launch.use_sim_time);
-        let topic = |name: &str| remaps.resolve(&identity, name, NameKind::Topic);
-        let publishers = {
-            let (identity, remaps) = (identity.clone(), remaps.clone());
-            let resolve = move |name: &str| remaps.resolve(&identity, name, NameKind::Topic);
-            Publishers::open(&context, &node, Box::new(resolve))?
-        };
-        let events = publishers.transition_events();
-        core.on_event(Box::new(events));
-        let mut running = Running {
+        core.clock.simulate(use_sim_time);
+        let endpoints = wiring.endpoints(&core, &link.context)?;
+        let running = Running {
             core,
-            node,
-            context,
-            publishers,
-            services: Vec::new(),
-            clock: None,
-            clock_back: Arc::default(),
-            spinning: Some(spinning),
+            wiring,
+            endpoints,
+            link,
             lines,
             events: Events::default(),
             ticked: Instant::now(),
             tended: None,
+            whole: true,
+            tried: None,
         };
-        let service = |name: &str| remaps.resolve(&identity, name, NameKind::Service);
-        running.offer(service, mapping)?;
-        let changed = running.core.clone();
-        let on_change = Arc::new(move |now: &Parameters| changed.set_live(plan::live(now)));
-        let parameters = &launch.parameters;
-        let offered =
-            params_service::offer(&running.core, parameters, service, mapping, on_change)?;
-        running.services.extend(offered);
-        if launch.use_sim_time {
-            running.listen_to_clock(&topic("/clock")?)?;
-        }
-        if launch.autostart {
+        if autostart {
             for id in [Transition::TRANSITION_CONFIGURE, Transition::TRANSITION_ACTIVATE] {
                 let asked = Transition { id, label: String::new() };
                 let outcome = running.core.change(&asked);
@@ -243,104 +235,6 @@ impl Running {
         super::report::diagnostics(&self.core, &self.events, node, Instant::now())
     }
 
-    fn listen_to_clock(&mut self, topic: &str) -> Result<(), NodeError> {
-        let name = Name::parse(topic)
-            .map_err(|e| NodeError::Dds { what: topic.to_owned(), why: e.to_string() })?;
-        let (core, back) = (self.core.clone(), self.clock_back.clone());
-        let take = move |taken: super::ingest::drain::Taken<Clock>, at| {
-            if let Ok((clock, _)) = taken
-                && core.clock.tick(clock.clock.ns())
-            {
-                tracing::warn!("/clock went back to {} s", clock.clock.sec);
-                if let Ok(mut back) = back.lock() {
-                    *back = Some(at);
-                }
-            }
-        };
-        let qos = QosProfile::subscription_default();
-        let clock = Drain::start(&self.node, &name, message_type::<Clock>(), qos, take);
-        self.clock = Some(clock.map_err(dds(topic))?);
-        Ok(())
-    }
-
-    /// Offers all services.
-    fn offer(
-        &mut self,
-        resolve: impl Fn(&str) -> Result<String, NameError>,
-        mapping: ServiceMapping,
-    ) -> Result<(), NodeError> {
-        let core = &self.core;
-        let node = &self.node;
-        let mut services = Vec::new();
-        macro_rules! offer {
-            ($name:literal, $service:ty, |$core:ident, $request:ident| $answer:expr) => {{
-                let $core = core.clone();
-                let name = resolve($name)?;
-                let answer = move |$request: <$service as RosService>::Request| $answer;
-                let service = Service::offer::<$service>(node, &name, mapping, answer);
-                services.push(service.map_err(dds(&name))?);
-            }};
-        }
-        offer!("~/get_state", GetState, |core, _request| GetStateResponse {
-            current_state: core.state()
-        });
-        offer!("~/change_state", ChangeState, |core, request| {
-            let success = match core.change(&request.transition) {
-                Ok(outcome) => outcome == super::lifecycle::Outcome::Success,
-                Err(refused) => {
-                    tracing::warn!("~/change_state: {refused}");
-                    false
-                }
-            };
-            ChangeStateResponse { success }
-        });
-        offer!("~/get_available_states", GetAvailableStates, |_core, _request| {
-            GetAvailableStatesResponse { available_states: Lifecycle::states() }
-        });
-        offer!("~/get_available_transitions", GetAvailableTransitions, |core, _request| {
-            GetAvailableTransitionsResponse {
-                available_transitions: core.lifecycle().transitions(),
-            }
-        });
-        offer!("~/get_transition_graph", GetAvailableTransitions, |_core, _request| {
-            GetAvailableTransitionsResponse { available_transitions: Lifecycle::graph() }
-        });
-        offer!("~/order_points", OrderPoints, |core, request| {
-            let listening = core.listening_or();
-            answers::order_points(listening.as_deref().map_err(Clone::clone), &request)
-        });
-        offer!("~/relative_direction", RelativeDirection, |core, request| {
-            let listening = core.listening_or();
-            answers::relative_direction(listening.as_deref().map_err(Clone::clone), &request)
-        });
-        offer!("~/health", Health, |core, request| {
-            let listening = core.listening_or();
-            let listening = listening.as_deref().map_err(Clone::clone);
-            answers::health(listening, &request.camera)
-        });
-        let told = |done: Result<String, String>| match done {
-            Ok(message) => TriggerResponse { success: true, message },
-            Err(message) => TriggerResponse { success: false, message },
-        };
-        offer!("~/pause", Trigger, |core, _request| told(
-            core.listening_or()
-                .and_then(|l| { l.learning.pause(true).map(|()| "learning pauses".to_owned()) })
-        ));
-        offer!("~/resume", Trigger, |core, _request| told(
-            core.listening_or().and_then(|l| {
-                l.learning.pause(false).map(|()| "learning may go on".to_owned())
-            })
-        ));
-        offer!("~/save", Trigger, |core, _request| told(
-            core.listening_or().and_then(|l| l.learning.save())
-        ));
-        offer!("~/rollback", Trigger, |core, _request| told(
-            core.listening_or().and_then(|l| l.learning.roll_back())
-        ));
-        self.services = services;
-        Ok(())
-    }
-
     /// Runs until `stop`; then puts everything away.
     pub fn run(mut self, stop: &AtomicBool) {
         while !stop.load(Ordering::Relaxed) {
@@ -348,7 +242,7 @@ impl Running {
             std::thread::sleep(TICK);
         }
         tracing::info!("stopping");
-        self.shut_down();
+        self.core.put_away();
     }
 
     /// What is to be done ten times a second.
@@ -361,18 +255,21 @@ impl Running {
         }
         if self.tended.is_none_or(|tended| now - tended >= TEND_EVERY) {
             self.tended = Some(now);
+            if !self.whole || !self.link.is_alive() {
+                self.reconnect(now);
+            }
             self.tend(now);
         }
-        if let Ok(back) = self.clock_back.lock() {
+        if let Ok(back) = self.wiring.clock_back.lock() {
             self.events.clock_back = *back;
         }
         if let Some(lines) = &self.lines {
             // A flood must not keep the loop.
             for line in lines.try_iter().take(200) {
-                self.publishers.log(&self.core, line);
+                self.endpoints.publishers.log(&self.core, line);
             }
         }
-        self.publishers.tick(&self.core, &self.events, now);
+        self.endpoints.publishers.tick(&self.core, &self.events, now);
     }
 
     fn tend(&mut self, now: Instant) {
@@ -380,7 +277,7 @@ impl Running {
             self.events.publishers.clear();
             return;
         };
-        let writers = self.context.domain_participant().discovered_writers();
+        let writers = self.link.context.domain_participant().discovered_writers();
         let patience = self.core.live().stall_after;
         self.events.wrong_types.clear();
         for camera in listening.cameras() {
@@ -411,23 +308,44 @@ impl Running {
         }
     }
 
-    fn shut_down(&mut self) {
-        self.core.put_away();
-        self.services.clear();
-        self.clock = None;
-        locked(&self.node).stop_spinner();
-        if let Some(spinning) = self.spinning.take()
-            && spinning.join().is_err()
-        {
-            tracing::error!("the graph's thread panicked");
+    /// Puts a new participant in the place of one whose event loops have ended. What was learnt,
+    /// what is counted and what serves stay; the cameras' topics are subscribed to anew.
+    fn reconnect(&mut self, now: Instant) {
+        if self.tried.is_some_and(|tried| now - tried < RECONNECT_EVERY) {
+            return;
+        }
+        self.tried = Some(now);
+        tracing::warn!("DDS has ended its event loops; a new participant is made");
+        let made = self.wiring.link().and_then(|new| {
+            let old = self.link.replace(new);
+            self.whole = false;
+            self.core.set_context(self.link.context.clone());
+            let endpoints = self.wiring.endpoints(&self.core, &self.link.context)?;
+            Ok((old, std::mem::replace(&mut self.endpoints, endpoints)))
+        });
+        match made {
+            Ok(old) => {
+                self.whole = true;
+                self.events.reconnected += 1;
+                self.events.reconnected_at = Some(now);
+                // An answer that nobody acknowledges any more must not keep the loop, and what
+                // the dead participant says of each of its topics tells nothing.
+                let away = std::thread::Builder::new().name("old dds".to_owned());
+                let quietly = move || {
+                    let nobody = tracing::subscriber::NoSubscriber::new();
+                    tracing::subscriber::with_default(nobody, || drop(old));
+                };
+                if let Err(error) = away.spawn(quietly) {
+                    tracing::error!("no thread: {error}");
+                }
+            }
+            Err(error) => tracing::error!("no new participant: {error}"),
         }
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if self.spinning.is_some() {
-            self.shut_down();
-        }
+        self.core.put_away();
     }
 }

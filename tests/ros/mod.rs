@@ -2,12 +2,13 @@
 #![allow(dead_code)]
 
 use std::{
-    io::{BufRead, BufReader, Read},
+    io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{
         Arc, Mutex,
         atomic::{AtomicU16, Ordering},
+        mpsc::Receiver,
     },
     time::{Duration, Instant},
 };
@@ -58,6 +59,8 @@ pub fn python(modules: &str) -> Option<PathBuf> {
 /// A peer program that ends with the test.
 pub struct Peer {
     pub child: Child,
+    /// What it writes, taken at once: a peer must not wait for the test.
+    lines: Receiver<String>,
 }
 
 impl Peer {
@@ -70,7 +73,7 @@ impl Peer {
     }
 
     pub fn start(mut command: Command, domain: u16) -> Peer {
-        let child = command
+        let mut child = command
             .env("ROS_DOMAIN_ID", domain.to_string())
             .env("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
             .env_remove("ROS_LOCALHOST_ONLY")
@@ -79,27 +82,17 @@ impl Peer {
             .stderr(Stdio::inherit())
             .spawn()
             .expect("the peer starts");
-        Peer { child }
-    }
-
-    /// Waits for a line on stdout that begins like this.
-    pub fn wait_for(&mut self, beginning: &str) -> String {
-        let mut lines = BufReader::new(self.child.stdout.as_mut().expect("piped"));
-        let mut line = String::new();
-        while lines.read_line(&mut line).expect("readable") > 0 {
-            if line.starts_with(beginning) {
-                return line;
-            }
-            line.clear();
-        }
-        panic!("the peer ended before it said {beginning:?}");
+        let out = BufReader::new(child.stdout.take().expect("piped"));
+        let (sender, lines) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            out.lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
+        });
+        Peer { child, lines }
     }
 
     /// All that it writes until its end.
     pub fn finish(mut self) -> String {
-        let mut told = String::new();
-        let out = self.child.stdout.as_mut().expect("piped");
-        out.read_to_string(&mut told).expect("UTF-8");
+        let told: String = self.lines.iter().map(|line| line + "\n").collect();
         assert!(self.child.wait().expect("it ends").success(), "the peer failed: {told}");
         told
     }

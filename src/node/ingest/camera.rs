@@ -221,6 +221,11 @@ impl Camera {
         std::iter::once(&self.color).chain(others.into_iter().flatten())
     }
 
+    /// Makes all subscriptions anew, for another participant.
+    pub fn subscribe_again(&self) {
+        self.streams().for_each(Stream::subscribe_again);
+    }
+
     /// Makes stalled subscriptions anew; `publishers` says how many a topic has. Gives the topic
     /// of the last one that was.
     pub fn tend(

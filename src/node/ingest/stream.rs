@@ -336,9 +336,19 @@ impl Stream {
                 "{}: {publishers} publishers but no message; subscribing anew",
                 self.topic
             );
-            self.inbox.locked().counts.made_anew += 1;
-            self.drain.again();
+            self.subscribe();
         }
         stalled
+    }
+
+    fn subscribe(&self) {
+        self.inbox.locked().counts.made_anew += 1;
+        self.drain.again();
+    }
+
+    /// Makes the subscription anew, for another participant.
+    pub fn subscribe_again(&self) {
+        *self.watch.lock().unwrap_or_else(PoisonError::into_inner) = Watch::default();
+        self.subscribe();
     }
 }
