@@ -117,13 +117,13 @@ pub fn turned(camera: Direction, facing: Facing) -> Direction {
 const CORE_TANGENT: f32 = 0.249_328;
 const DIAGONAL_TANGENT: f32 = 0.600_861;
 const EDGE_TANGENT: f32 = 0.414_214;
-/// A direction that is not sideways needs at least this log ratio of depths …
-const LEAST_LOG_RATIO: f32 = 0.12;
-/// … and a sideways one at most this.
-const SAME_LOG_RATIO: f32 = 0.035;
-/// The answer stays the same if the target were nearer or farther by this log ratio: what
-/// one picture cannot tell is not asked.
-const LEAST_ROOM_LOG_RATIO: f32 = 0.08;
+/// A direction that is not sideways needs at least this ratio of depths, exp(0.12) …
+const LEAST_RATIO: f32 = 1.127_497;
+/// … and a sideways one at most this, exp(0.035).
+const SAME_RATIO: f32 = 1.035_620;
+/// The answer stays the same if the target were farther or nearer by this ratio, exp(0.08):
+/// what one picture cannot tell is not asked.
+const ROOM_RATIO: f32 = 1.083_287;
 /// Sideways offsets at which four directions have that much room, in units of depth. On a
 /// shorter one the middle directions are too narrow; beyond a longer one a room has no
 /// depths to tell the outer ones apart.
@@ -260,8 +260,8 @@ impl<'a> Metric<'a> {
 impl Rule for Metric<'_> {
     fn name(&self, pair: Pair, observer_m: f32, target_m: f32) -> Option<Direction> {
         // Most pairs fail here, so the cheapest test stands first.
-        let log_ratio = (target_m / observer_m).ln().abs();
-        if log_ratio > SAME_LOG_RATIO && log_ratio < LEAST_LOG_RATIO {
+        let ratio = target_m.max(observer_m) / target_m.min(observer_m);
+        if ratio > SAME_RATIO && ratio < LEAST_RATIO {
             return None;
         }
         let (ray_o, ray_t) = (self.ray(pair.observer), self.ray(pair.target));
@@ -269,23 +269,22 @@ impl Rule for Metric<'_> {
             (ray_t * target_m - ray_o * observer_m, target_m - observer_m)
         };
         let (right, forward) = bearing(observer_m, target_m);
-        if right.hypot(forward) < LEAST_DISTANCE_M {
+        if right * right + forward * forward < LEAST_DISTANCE_M * LEAST_DISTANCE_M {
             return None;
         }
         let named = core(right, forward)?;
         let sideways = matches!(named, Direction::Left | Direction::Right);
-        if sideways != (log_ratio <= SAME_LOG_RATIO) {
+        if sideways != (ratio <= SAME_RATIO) {
             return None;
         }
         // What the sensor may have got wrong must not reach the next sector.
         let sigma = |z_m: f32| NOISE_SIGMAS * self.index.sensor().sigma_m(z_m);
         let (so, st) = (sigma(observer_m), sigma(target_m));
         let withstands = |(right, forward)| sector(right, forward) == Some(named);
-        let ratio = LEAST_ROOM_LOG_RATIO.exp();
         (withstands(bearing(observer_m + so, target_m - st))
             && withstands(bearing(observer_m - so, target_m + st))
-            && withstands(bearing(observer_m, target_m * ratio))
-            && withstands(bearing(observer_m, target_m / ratio)))
+            && withstands(bearing(observer_m, target_m * ROOM_RATIO))
+            && withstands(bearing(observer_m, target_m / ROOM_RATIO)))
         .then_some(named)
     }
 

@@ -11,7 +11,7 @@ use burn::{
     optim::{AdamWConfig, ModuleOptimizer},
     tensor::{Device, activation},
 };
-
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::task::Question;
@@ -338,22 +338,30 @@ impl CompactPolicy {
         /// More at once gains nothing and costs memory.
         const CHUNK: usize = 64;
         let device = self.device.clone().inner();
+        let shapes = by_shape(observations);
+        let chunks: Vec<(Shape, &[usize])> = shapes
+            .iter()
+            .flat_map(|(shape, members)| members.chunks(CHUNK).map(|chunk| (*shape, chunk)))
+            .collect();
+        // Side by side: the products are too small to be worth dividing one by one.
+        let answered = chunks.into_par_iter().map(|(shape, members)| {
+            let batch: Vec<&Observation> = members.iter().map(|&i| observations[i]).collect();
+            let seeds: Option<Vec<u64>> =
+                noise.map(|noise| members.iter().map(|&i| noise[i]).collect());
+            let rate = self.config.dropout;
+            let noise = seeds.as_deref().map(|seeds| Noise { rate, seeds });
+            let scores = batch::scores(head, &self.shape, shape, &batch, noise, &device);
+            let [_, candidates] = scores.dims();
+            let values = activation::log_softmax(scores, 1)
+                .try_into_vec_as::<f32>()
+                .map_err(|e| CompactError::Device(e.to_string()))?;
+            Ok((members, candidates, values))
+        });
+        let answered: Vec<_> = answered.collect::<Result<_, CompactError>>()?;
         let mut all = vec![Vec::new(); observations.len()];
-        for (shape, members) in by_shape(observations) {
-            for members in members.chunks(CHUNK) {
-                let batch: Vec<&Observation> = members.iter().map(|&i| observations[i]).collect();
-                let seeds: Option<Vec<u64>> =
-                    noise.map(|noise| members.iter().map(|&i| noise[i]).collect());
-                let rate = self.config.dropout;
-                let noise = seeds.as_deref().map(|seeds| Noise { rate, seeds });
-                let scores = batch::scores(head, &self.shape, shape, &batch, noise, &device);
-                let [_, candidates] = scores.dims();
-                let values = activation::log_softmax(scores, 1)
-                    .try_into_vec_as::<f32>()
-                    .map_err(|e| CompactError::Device(e.to_string()))?;
-                for (&member, row) in members.iter().zip(values.chunks_exact(candidates)) {
-                    all[member] = row.to_vec();
-                }
+        for (members, candidates, values) in answered {
+            for (&member, row) in members.iter().zip(values.chunks_exact(candidates)) {
+                all[member] = row.to_vec();
             }
         }
         Ok(all)
