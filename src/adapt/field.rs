@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    check::Candidates,
     keeper::Keeper,
-    learner::{Candidates, Learner, Progress},
+    learner::{Learner, Progress},
     replay::{Frames, ReplayError, Watch, nothing},
     summary::{CheckpointCounts, FrameCounts, UpdateCounts},
 };

@@ -24,13 +24,14 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    alarm::{Alarm, AlarmConfig, Reaction, candidate_alarm, factory_alarm},
-    exam::{Exam, exam},
+    alarm::AlarmConfig,
+    check::{Candidates, Check},
+    exam::Exam,
     gate::{Gate, GateConfigError},
     held_out::{HeldOut, LocalConfig, Use},
     heritage::{self, Heritage},
     memory::Memory,
-    promote::{self, Rejection, compare},
+    promote,
     settings::{RunConfig, task_set},
     summary::FrameCounts,
     trainer::{Counts, Maker, Step, Trainer},
@@ -39,7 +40,6 @@ use crate::{
     frame::RgbdFrame,
     grpo::ConfigError as GrpoConfigError,
     policy::compact::{CompactError, CompactPolicy, observe::Observation},
-    tally::Tally,
     task::{TaskKind, TaskSet},
 };
 
@@ -47,7 +47,8 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PromoteConfig {
-    /// Updates between two tests of the candidate.
+    /// Updates between two tests of the candidate. [`super::replay::replay`] tests the last one
+    /// only: earlier ones have not settled.
     pub check_every: u64,
     /// Promoted policies that are kept for a rollback.
     pub history: usize,
@@ -85,23 +86,6 @@ pub enum LearnerError {
     Kinds(String),
 }
 
-/// What became of a tested candidate.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Check {
-    /// The step after which it was tested.
-    pub step: u64,
-    /// Mean accuracy of the serving policy over sets and kinds, before this.
-    pub serving: f64,
-    /// That of the candidate.
-    pub candidate: f64,
-    /// The version that serves from now on.
-    pub version: u64,
-    /// Why the candidate was not promoted, if it was not.
-    pub rejected: Option<Rejection>,
-    /// What went wrong beside that.
-    pub alarm: Option<Alarm>,
-}
-
 /// What one call of [`Learner::step`] did.
 #[derive(Clone, Debug)]
 pub enum Progress {
@@ -111,19 +95,6 @@ pub enum Progress {
     Waiting,
     /// Nothing: an alarm stopped learning until new frames come.
     Frozen,
-}
-
-/// Counts of candidates.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Candidates {
-    /// Promoted.
-    pub promoted: u64,
-    /// Not promoted, by reason.
-    pub rejected: Tally,
-    /// Alarms by name.
-    pub alarms: Tally,
-    /// Rollbacks, by an alarm or by hand.
-    pub rolled_back: u64,
 }
 
 /// Adapts a policy for as long as it helps.
@@ -138,7 +109,9 @@ pub struct Learner {
     /// The one that serves is the last; those before it are kept for a rollback.
     pub(super) earlier: VecDeque<(u64, Arc<CompactPolicy>)>,
     pub(super) state: LearnerState,
-    known: Option<(u64, u64, Exam, Exam)>,
+    /// Exams of the start and of the serving policy, with the versions of the held-out tasks
+    /// and of that policy.
+    pub(super) known: Option<(u64, u64, Exam, Exam)>,
 }
 
 /// The plain part of what a learner is, for a checkpoint.
@@ -331,124 +304,6 @@ impl Learner {
         self.trainer.calibrate();
         self.start = Arc::new(self.trainer.policy().frozen());
         self.serving = self.start.clone();
-    }
-
-    /// Tests the candidate now: it is promoted or it is not.
-    ///
-    /// # Errors
-    /// When a policy cannot answer.
-    pub fn check(&mut self) -> Result<Check, CompactError> {
-        let candidate = exam(self.trainer.policy(), &self.held_out)?;
-        let (start, serving) = self.exams()?;
-        let vitals = candidate.vitals(self.state.known_start.then_some(&start), &self.held_out);
-        let config = &self.config.promote.alarm;
-        let mut alarm = factory_alarm(&start.answers, &serving.answers)
-            .or_else(|| candidate_alarm(&vitals, config));
-        let compared = compare(&serving.answers, &candidate.answers).and_then(|_| {
-            // Many small falls, each within its bound, must not add up either.
-            let since_start: promote::Answers = start.factory_answers();
-            promote::nothing_fell(&since_start, &candidate.answers)
-        });
-        let rejected = match (&alarm, compared) {
-            (Some(alarm), _) => Some(Rejection::Alarm(alarm.name().to_owned())),
-            (None, compared) => compared.err(),
-        };
-        let means = (promote::mean(&serving.answers), promote::mean(&candidate.answers));
-        match &rejected {
-            None => self.promote(candidate),
-            Some(why) => {
-                self.state.candidates.rejected.add(why.name());
-                self.state.rejections += 1;
-                let (rejections, restarts) = (self.state.rejections, self.state.restarts);
-                if alarm.is_none() && rejections >= self.config.promote.alarm.patience.max(1) {
-                    alarm = Some(match restarts >= self.config.promote.alarm.max_restarts {
-                        true => Alarm::Fruitless { restarts },
-                        false => Alarm::Stalled { rejections },
-                    });
-                }
-            }
-        }
-        if let Some(alarm) = &alarm {
-            self.state.candidates.alarms.add(alarm.name());
-            self.react(alarm.reaction());
-        }
-        Ok(Check {
-            step: self.trainer.steps(),
-            serving: means.0,
-            candidate: means.1,
-            version: self.state.version,
-            rejected,
-            alarm,
-        })
-    }
-
-    fn promote(&mut self, exam: Exam) {
-        let candidate = Arc::new(self.trainer.policy().frozen());
-        let before = std::mem::replace(&mut self.serving, candidate);
-        self.earlier.push_back((self.state.version, before));
-        while self.earlier.len() > self.config.promote.history {
-            self.earlier.pop_front();
-        }
-        self.state.versions += 1;
-        self.state.version = self.state.versions;
-        (self.state.rejections, self.state.restarts) = (0, 0);
-        self.state.candidates.promoted += 1;
-        if let Some((_, version, _, serving)) = &mut self.known {
-            (*version, *serving) = (self.state.version, exam);
-        }
-    }
-
-    fn react(&mut self, reaction: Reaction) {
-        match reaction {
-            Reaction::RollBack => {
-                self.roll_back(1);
-            }
-            Reaction::Freeze => {
-                self.state.frozen = true;
-                self.restart();
-                self.state.restarts = 0;
-            }
-            Reaction::Restart => self.restart(),
-        }
-    }
-
-    /// The candidate starts again from the serving policy.
-    fn restart(&mut self) {
-        self.state.rejections = 0;
-        self.state.restarts += 1;
-        self.trainer.policy_mut().take_weights(&self.serving);
-    }
-
-    /// Lets the policy serve that served `n` promotions ago, or the earliest one kept; the
-    /// candidate starts again from it. Gives the version that serves now.
-    pub fn roll_back(&mut self, n: usize) -> u64 {
-        for _ in 0..n.min(self.earlier.len() + 1) {
-            let (version, policy) = match self.earlier.pop_back() {
-                Some(earlier) => earlier,
-                None => (0, self.start.clone()),
-            };
-            (self.state.version, self.serving) = (version, policy);
-        }
-        self.state.candidates.rolled_back += 1;
-        self.restart();
-        self.state.version
-    }
-
-    /// The exams of the start and of the serving policy on the present held-out tasks.
-    fn exams(&mut self) -> Result<(Exam, Exam), CompactError> {
-        let now = (self.held_out.version(), self.state.version);
-        if let Some((tasks, version, start, serving)) = &self.known
-            && (*tasks, *version) == now
-        {
-            return Ok((start.clone(), serving.clone()));
-        }
-        let start = exam(&self.start, &self.held_out)?;
-        let serving = match self.state.version {
-            0 => start.clone(),
-            _ => exam(&self.serving, &self.held_out)?,
-        };
-        self.known = Some((now.0, now.1, start.clone(), serving.clone()));
-        Ok((start, serving))
     }
 
     /// The policy that serves. It never changes: a promotion puts another in its place.

@@ -4,6 +4,7 @@
 pub mod alarm;
 pub mod blind;
 pub mod budget;
+pub mod check;
 pub mod checkpoint;
 pub mod exam;
 pub mod field;

@@ -11,11 +11,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     blind,
+    check::Check,
     checkpoint::{Checkpoints, Files},
     gate::{Gate, GateConfigError},
     heritage::Heritage,
     keeper::Keeper,
-    learner::{Check, Learner, LearnerError, Progress, evenly},
+    learner::{Learner, LearnerError, Progress, evenly},
     memory::Memory,
     score::{self, Scores},
     snapshot::SnapshotError,
@@ -329,6 +330,9 @@ fn learner<E: std::error::Error + 'static>(
     let learn_s = (extent.last_ns - extent.first_ns) as f64 * 1e-9 * learnt;
     let mut fitted = config.clone();
     fitted.promote.local = fitted.promote.local.fitted(learn_s);
+    // A run with an end has one candidate, its last: what is tested while the learning rate is
+    // high was promoted for its luck, and stood in the way of what came later.
+    fitted.promote.check_every = fitted.promote.check_every.max(config.learn.steps);
     let mut learner = Learner::new(start, known, fitted)?;
     learner.inherit(heritage);
     Ok(learner)

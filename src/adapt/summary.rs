@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
+    check::Candidates,
     gate::{Gate, Verdict},
-    learner::Candidates,
     score::Scores,
 };
 use crate::{

@@ -70,9 +70,9 @@ impl Default for LearnConfig {
             TaskKind::BUILTIN.iter().map(|kind| kind.name().to_owned()).zip(values).collect()
         }
         LearnConfig {
-            steps: 3000,
+            steps: 1500,
             views: 24,
-            max_views: 1200,
+            max_views: 900,
             // Colour tasks need many pictures encoded and are soon learnt; depth tasks share
             // one picture and are the hard part.
             tasks_per_view: by_kind([0.25, 0.15, 0.12], [16.0, 16.0]),

@@ -12,8 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     budget::BudgetConfig,
+    check::Candidates,
     gate::{Gate, GateConfig, GateConfigError},
-    learner::{Candidates, evenly},
+    learner::evenly,
     memory::Memory,
     replay::{Frames, Plan, Watch},
     score::{self, Score, Scores},

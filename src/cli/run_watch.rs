@@ -7,7 +7,7 @@ use std::{
 
 use super::{Context, machine::Pace};
 use crate::{
-    adapt::{learner::Check, replay::Watch, trainer::Step},
+    adapt::{check::Check, replay::Watch, trainer::Step},
     report::progress::Progress,
 };
 
@@ -97,16 +97,7 @@ impl Watch for RunWatch<'_> {
                 false => tracing::warn!("step {}: {alarm}", check.step),
             }
         }
-        match &check.rejected {
-            None => tracing::info!(
-                "step {}: promoted to version {}: {:.1} % of the held-out tasks, was {:.1} %",
-                check.step,
-                check.version,
-                100.0 * check.candidate,
-                100.0 * check.serving
-            ),
-            Some(why) => tracing::info!("step {}: candidate rejected: {why}", check.step),
-        }
+        tracing::info!("{check}");
         let Some(file) = &mut self.checks else { return };
         let written = serde_json::to_writer(&mut *file, check).map_err(std::io::Error::from);
         if let Err(error) = written.and_then(|()| file.write_all(b"\n")) {

@@ -21,10 +21,11 @@ use crate::{
     adapt::{
         Learner,
         budget::{BudgetConfig, Governor, Load, Pause},
+        check::{Candidates, Check},
         checkpoint::{Checkpoints, FileSystem},
         health::shrunk,
         keeper::Keeper,
-        learner::{Candidates, Check, Progress},
+        learner::Progress,
         promote::Set,
         summary::{CheckpointCounts, FrameCounts, UpdateCounts},
     },
@@ -480,18 +481,7 @@ impl Worker {
             }
             self.report.alarm = Some((Instant::now(), told, error));
         }
-        match &check.rejected {
-            None => {
-                tracing::info!(
-                    "step {}: promoted to version {}: {:.1} % of the held-out tasks, was {:.1} %",
-                    check.step,
-                    check.version,
-                    100.0 * check.candidate,
-                    100.0 * check.serving
-                );
-            }
-            Some(why) => tracing::info!("step {}: candidate rejected: {why}", check.step),
-        }
+        tracing::info!("{check}");
         if check.version != self.report.version {
             self.serve()?;
         }

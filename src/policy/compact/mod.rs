@@ -311,6 +311,13 @@ impl CompactPolicy {
         }
     }
 
+    /// A policy between `from` and this one, weight by weight: `from` at 0, this one at 1. What
+    /// lies between two that share a start often keeps most of what either can (Wortsman et
+    /// al. 2022).
+    pub fn blended(&self, from: &CompactPolicy, part: f64) -> Self {
+        CompactPolicy { head: start::between(&from.head, &self.head, part), ..self.frozen() }
+    }
+
     /// Takes the weights of a policy of the same shape and forgets the optimiser's state.
     pub fn take_weights(&mut self, other: &CompactPolicy) {
         self.head = other.head.clone();

@@ -42,3 +42,58 @@ pub(super) fn drawn_to(head: Head, start: &Head, part: f64) -> Head {
     }
     head.map(&mut Draw { start: weights_of(start), part })
 }
+
+/// A head between two: `from + part (to - from)`, weight by weight.
+pub(super) fn between(from: &Head, to: &Head, part: f64) -> Head {
+    struct Blend {
+        from: GradientsParams,
+        part: f64,
+    }
+    impl ModuleMapper for Blend {
+        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            let Some(from) = self.from.get::<D>(param.id) else { return param };
+            let part = self.part;
+            param.map(|weights| {
+                let to = weights.inner();
+                let blended = from.clone() + (to - from).mul_scalar(part);
+                Tensor::from_inner(blended).require_grad()
+            })
+        }
+    }
+    to.clone().map(&mut Blend { from: weights_of(from), part })
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+
+    use crate::policy::compact::{CompactConfig, CompactPolicy};
+
+    #[test]
+    fn a_blend_lies_between_two_heads_weight_by_weight() {
+        let random =
+            |seed| CompactPolicy::new(CompactConfig::default(), seed, Device::flex()).unwrap();
+        let (from, to) = (random(1), random(2));
+        let weights = |policy: &CompactPolicy| -> Vec<f32> {
+            let file = policy.weights().unwrap();
+            let file = safetensors::SafeTensors::deserialize(&file).unwrap();
+            let mut names = file.names();
+            names.sort();
+            let values = names.into_iter().flat_map(|name| {
+                let data = file.tensor(name).unwrap().data().to_vec();
+                data.chunks_exact(4)
+                    .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+                    .collect::<Vec<_>>()
+            });
+            values.collect()
+        };
+        let (all_from, all_to) = (weights(&from), weights(&to));
+        assert_ne!(all_from, all_to);
+        assert_eq!(weights(&to.blended(&from, 0.0)), all_from);
+        for (part, blend) in [(0.25, to.blended(&from, 0.25)), (1.0, to.blended(&from, 1.0))] {
+            for ((from, to), got) in all_from.iter().zip(&all_to).zip(weights(&blend)) {
+                assert!((got - (from + part * (to - from))).abs() < 1e-6, "{from} {to} {got}");
+            }
+        }
+    }
+}
