@@ -72,10 +72,10 @@ impl Default for LearnConfig {
         LearnConfig {
             steps: 1500,
             views: 24,
-            max_views: 900,
+            max_views: 1200,
             // Colour tasks need many pictures encoded and are soon learnt; depth tasks share
             // one picture and are the hard part.
-            tasks_per_view: by_kind([0.25, 0.15, 0.12], [16.0, 16.0]),
+            tasks_per_view: by_kind([0.15, 0.08, 0.08], [16.0, 16.0]),
             memory_per_kind: 12_000,
             memory_per_patch_kind: 1500,
             steps_per_frame: 4,
