@@ -86,12 +86,9 @@ impl Learner {
         let config = &self.config.promote.alarm;
         let mut alarm = factory_alarm(&start.answers, &serving.answers)
             .or_else(|| candidate_alarm(&vitals, config));
-        let since_start = start.factory_answers();
         let admit = |exam: &Exam| {
-            compare(&serving.answers, &exam.answers).and_then(|_| {
-                // Many small falls, each within its bound, must not add up either.
-                promote::nothing_fell(&since_start, &exam.answers)
-            })
+            compare(&serving.answers, &exam.answers)?;
+            promote::nothing_forgotten(&start.answers, &exam.answers)
         };
         let compared = admit(&candidate);
         let means = (promote::mean(&serving.answers), promote::mean(&candidate.answers));
@@ -109,7 +106,7 @@ impl Learner {
             (None, compared) => compared.err(),
         };
         let mut taken = check.rejected.is_none().then_some((whole.clone(), candidate));
-        if let Some(Rejection::KindFell { .. }) = check.rejected {
+        if let Some(Rejection::KindFell { .. } | Rejection::Forgot { .. }) = check.rejected {
             for part in NEARER {
                 let nearer = Arc::new(whole.blended(&self.serving, part));
                 let exam = exam(&nearer, &self.held_out)?;

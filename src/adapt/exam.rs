@@ -43,12 +43,6 @@ fn best(logp: &[f32]) -> usize {
 }
 
 impl Exam {
-    /// The answers to the factory set alone.
-    pub fn factory_answers(&self) -> Answers {
-        let factory = self.answers.iter().filter(|((set, _), _)| *set == Set::Factory);
-        factory.map(|(group, tasks)| (group.clone(), tasks.clone())).collect()
-    }
-
     /// Vitals by kind over all sets; `start` is the exam of the start on the same tasks.
     pub fn vitals(
         &self,
