@@ -26,15 +26,45 @@ use crate::{
 const STEPS: usize = 500;
 const BATCH: usize = 64;
 
-type Tasks<'a> = Vec<&'a Memory<Observation>>;
+/// What of an observation a blind policy may see.
+pub trait Shown {
+    /// What is asked.
+    fn question(&self) -> &Question;
+    /// Width and height of the picture that is not seen, in pixels.
+    fn picture_size(&self) -> (u32, u32);
+    /// What each option looks like by itself, `[options, values]`; none where no options are
+    /// shown.
+    fn options(&self) -> Option<Vec<Vec<f32>>>;
+}
+
+impl Shown for Observation {
+    fn question(&self) -> &Question {
+        &self.question
+    }
+
+    fn picture_size(&self) -> (u32, u32) {
+        self.picture_size
+    }
+
+    fn options(&self) -> Option<Vec<Vec<f32>>> {
+        match &self.evidence {
+            Evidence::Hole { options, .. } => {
+                Some(options.iter().map(|option| look(option)).collect())
+            }
+            _ => None,
+        }
+    }
+}
+
+type Tasks<'a, O> = Vec<&'a Memory<O>>;
 
 /// The best blind accuracy of each kind on `held_out`, after training on `train`.
-pub fn blind(
-    train: &[&Memory<Observation>],
-    held_out: &[&Memory<Observation>],
+pub fn blind<O: Shown>(
+    train: &[&Memory<O>],
+    held_out: &[&Memory<O>],
     run_seed: u64,
 ) -> BTreeMap<TaskKind, f64> {
-    let mut kinds: BTreeMap<&TaskKind, (Tasks<'_>, Tasks<'_>)> = BTreeMap::new();
+    let mut kinds: BTreeMap<&TaskKind, (Tasks<'_, O>, Tasks<'_, O>)> = BTreeMap::new();
     train.iter().for_each(|task| kinds.entry(&task.kind).or_default().0.push(task));
     held_out.iter().for_each(|task| kinds.entry(&task.kind).or_default().1.push(task));
     kinds
@@ -49,9 +79,9 @@ pub fn blind(
 }
 
 /// Always the answer that was right most often in training.
-fn most_frequent(train: &[&Memory<Observation>], held_out: &[&Memory<Observation>]) -> f64 {
+fn most_frequent<O: Shown>(train: &[&Memory<O>], held_out: &[&Memory<O>]) -> f64 {
     let mut counts: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
-    let form = |task: &Memory<Observation>| format!("{}", task.observation.question.chance());
+    let form = |task: &Memory<O>| format!("{}", task.observation.question().chance());
     for task in train {
         *counts.entry(form(task)).or_default().entry(task.answer.to_string()).or_default() += 1;
     }
@@ -64,14 +94,14 @@ fn most_frequent(train: &[&Memory<Observation>], held_out: &[&Memory<Observation
 }
 
 /// One row of inputs for each candidate answer; `None` where a question says nothing.
-fn inputs(observation: &Observation) -> Option<Vec<Vec<f32>>> {
-    let (width, height) = observation.picture_size;
+fn inputs(observation: &impl Shown) -> Option<Vec<Vec<f32>>> {
+    let (width, height) = observation.picture_size();
     let place = |point: Pixel| {
         [point.x as f32 / width as f32 * 2.0 - 1.0, point.y as f32 / height as f32 * 2.0 - 1.0]
     };
-    match (&observation.question, &observation.evidence) {
-        (Question::OrderPoints { points }, _) => {
-            let orders = observation.question.candidates().into_iter();
+    match observation.question() {
+        Question::OrderPoints { points } => {
+            let orders = observation.question().candidates().into_iter();
             let row = |answer: Answer| match answer {
                 Answer::Order(order) => {
                     let at: Vec<[f32; 2]> =
@@ -83,7 +113,7 @@ fn inputs(observation: &Observation) -> Option<Vec<Vec<f32>>> {
             };
             Some(orders.map(row).collect())
         }
-        (Question::RelativePosition { observer, target, facing, options, .. }, _) => {
+        Question::RelativePosition { observer, target, facing, options, .. } => {
             let (o, t) = (place(*observer), place(*target));
             let row = |option: &Direction| {
                 let mut row = vec![o[0], o[1], t[0], t[1], t[0] - o[0], t[1] - o[1]];
@@ -96,8 +126,8 @@ fn inputs(observation: &Observation) -> Option<Vec<Vec<f32>>> {
             };
             Some(options.iter().map(row).collect())
         }
-        (Question::FillHole { .. }, Evidence::Hole { options, .. }) => {
-            let looks: Vec<Vec<f32>> = options.iter().map(|option| look(option)).collect();
+        Question::FillHole { .. } => {
+            let looks = observation.options()?;
             let channels = looks.first()?.len();
             let mean: Vec<f32> = (0..channels)
                 .map(|c| looks.iter().map(|look| look[c]).sum::<f32>() / looks.len() as f32)
@@ -156,14 +186,10 @@ impl Net {
 }
 
 /// Trains a small network to pick the right candidate and says how often it does.
-fn learnt(
-    train: &[&Memory<Observation>],
-    held_out: &[&Memory<Observation>],
-    run_seed: u64,
-) -> Option<f64> {
-    let table = |tasks: &[&Memory<Observation>]| -> Option<Vec<(Vec<Vec<f32>>, usize)>> {
+fn learnt<O: Shown>(train: &[&Memory<O>], held_out: &[&Memory<O>], run_seed: u64) -> Option<f64> {
+    let table = |tasks: &[&Memory<O>]| -> Option<Vec<(Vec<Vec<f32>>, usize)>> {
         let rows = tasks.iter().map(|task| {
-            let right = task.observation.question.candidates();
+            let right = task.observation.question().candidates();
             let right = right.iter().position(|candidate| *candidate == task.answer)?;
             Some((inputs(&task.observation)?, right))
         });

@@ -22,7 +22,7 @@ use super::{
     snapshot::SnapshotError,
     split::{Part, Split, SplitConfig, SplitError},
     store,
-    trainer::{Counts, LearnConfig, Maker, Step},
+    trainer::{Counts, LearnConfig, Maker, Step, Taught},
 };
 pub use super::{
     settings::{RunConfig, TaskConfig, task_set},
@@ -43,6 +43,8 @@ pub trait Watch {
     fn advance(&mut self, items: u64);
     /// An update was made or skipped.
     fn step(&mut self, step: &Step);
+    /// A supervised step was made or skipped.
+    fn taught(&mut self, _taught: &Taught) {}
     /// A candidate was tested.
     fn checked(&mut self, _check: &Check) {}
     /// A checkpoint is about to be written: what was told so far must be on the disk with it.
@@ -339,10 +341,10 @@ fn learner<E: std::error::Error + 'static>(
 }
 
 /// Puts the scores of blind policies, trained on `train`, beside those of the policies.
-pub fn add_blind(
+pub fn add_blind<O: blind::Shown>(
     scores: &mut [&mut Scores],
-    train: &[&Memory<Observation>],
-    held_out: &[&Memory<Observation>],
+    train: &[&Memory<O>],
+    held_out: &[&Memory<O>],
     seed: u64,
 ) {
     for (kind, accuracy) in blind::blind(train, held_out, seed) {

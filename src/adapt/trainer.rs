@@ -191,6 +191,21 @@ pub struct Step {
     pub skipped: Option<UpdateSkip>,
 }
 
+/// A supervised step before the first rollout, or why there was none.
+#[derive(Clone, Debug)]
+pub struct Taught {
+    /// Its number.
+    pub step: u64,
+    /// Mean cross-entropy of a token before the step, nats.
+    pub loss: Option<f64>,
+    /// Its learning rate.
+    pub learning_rate: f64,
+    /// How long it took.
+    pub seconds: f64,
+    /// Why the weights stayed as they were.
+    pub skipped: Option<UpdateSkip>,
+}
+
 /// Adapts a policy to the frames that it is offered.
 pub struct Trainer<P: Policy> {
     policy: P,

@@ -45,7 +45,8 @@ use crate::{
     spatial-ssrl adapt                           a rendered room, nothing needed\n  \
     spatial-ssrl adapt my_bag --out run          a bag; the policy and the figures go to run/\n  \
     spatial-ssrl adapt my_bag --max-seconds 60   stop learning after a minute\n  \
-    spatial-ssrl adapt my_bag --config configs/compact.toml"
+    spatial-ssrl adapt my_bag --config configs/compact.toml\n  \
+    spatial-ssrl adapt my_bag --policy qwen:DIR  Qwen2.5-VL, see README.md"
 )]
 pub struct AdaptArgs {
     /// Where frames come from: a bag, a folder, or a rendered room
@@ -88,6 +89,12 @@ pub struct AdaptArgs {
     #[arg(long, value_name = "builtin|none|RUN|qwen:DIR", default_value = "builtin")]
     pub policy: String,
 
+    /// With qwen:DIR: an adapter in PEFT format (or the run that wrote it) to go on from; it
+    /// belongs to DIR. A run as DIR brings its own
+    #[cfg(feature = "vlm")]
+    #[arg(long, value_name = "DIR", conflicts_with = "resume")]
+    pub adapter: Option<PathBuf>,
+
     /// Go on with an interrupted run where its last checkpoint is; its source and settings
     /// are known
     #[arg(long, value_name = "RUN", conflicts_with_all = ["out", "config", "seed", "held_out", "policy"])]
@@ -125,6 +132,8 @@ pub fn run(args: AdaptArgs, context: &Context) -> Result<Outcome, CliError> {
     {
         return super::qwen::adapt(args, &folder, context);
     }
+    #[cfg(feature = "vlm")]
+    super::qwen::no_adapter(args.adapter.as_deref(), &args.policy)?;
     let device = args.device.open()?;
     let files = args.resume.as_deref().map(last_checkpoint).transpose()?;
     if args.forever || files.as_ref().is_some_and(forever::is_forever) {
@@ -302,11 +311,21 @@ pub(super) fn start(
     Ok(Some((policy, heritage)))
 }
 
+/// What tells that a run learnt an adapter.
+const ADAPTER: &str = "adapter_config.json";
+
 /// The last whole checkpoint of a run.
 fn last_checkpoint(run: &Path) -> Result<Files, CliError> {
     let config = CheckpointConfig::default();
     let checkpoints = Checkpoints::new(run.join("checkpoints"), FileSystem, config);
     let loaded = checkpoints.load().map_err(|e| {
+        if run.join("policy").join(ADAPTER).is_file() {
+            let run = run.display();
+            return CliError::Nothing(format!(
+                "{run} learnt an adapter and has no checkpoints: go on from it with --policy \
+                 qwen:{run}"
+            ));
+        }
         let hint = "a run that came to its end, or never wrote a checkpoint, has none";
         CliError::Nothing(format!("cannot resume: {e} ({hint})"))
     })?;

@@ -35,6 +35,7 @@ const MAX_FILE_BYTES: u64 = 128 << 20;
     spatial-ssrl ask photo.jpg orientation\n  \
     spatial-ssrl ask photo.jpg hole 200,150,240,240 a.png b.png c.png\n  \
     spatial-ssrl ask photo.jpg distance --known 100,400,0.8 320,200,2.1 --at 500,300\n  \
+    spatial-ssrl ask photo.jpg --policy qwen:DIR say \"Which chair is nearer?\"\n  \
     spatial-ssrl ask photo.jpg --json order 120,400 320,240 | jq .probability"
 )]
 pub struct AskArgs {
@@ -93,6 +94,14 @@ pub enum AskQuestion {
     Say {
         /// What is asked
         text: String,
+
+        /// An adapter in PEFT format (or the run that wrote it) that belongs to DIR
+        #[arg(long, value_name = "DIR")]
+        adapter: Option<PathBuf>,
+
+        /// What computes: cpu, cuda or cuda:N
+        #[arg(long, value_name = "DEVICE", default_value_t)]
+        device: crate::device::DeviceName,
     },
     /// Tells whether the picture is upside down or mirrored
     Orientation,
@@ -149,12 +158,12 @@ pub type Camera = std::sync::Arc<[f64; 4]>;
 pub fn run(args: AskArgs, context: &Context) -> Result<Outcome, CliError> {
     let picture = read_picture(&args.picture)?;
     #[cfg(feature = "vlm")]
-    if let AskQuestion::Say { text } = &args.question {
+    if let AskQuestion::Say { text, adapter, device } = &args.question {
         let folder = super::qwen::folder(&args.policy).ok_or_else(|| {
             let policy = &args.policy;
             CliError::Nothing(format!("{policy} knows no words: name a --policy qwen:DIR"))
         })?;
-        let said = super::qwen::say(folder, picture, text)?;
+        let said = super::qwen::say(folder, adapter.as_deref(), *device, picture, text)?;
         let object = json!({ "picture": args.picture, "policy": args.policy, "said": said });
         let told = match args.json {
             true => serde_json::to_string_pretty(&object).map_err(other)?,

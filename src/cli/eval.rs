@@ -36,6 +36,11 @@ pub struct EvalArgs {
     #[arg(long, value_name = "RUN")]
     pub policy: String,
 
+    /// With qwen:DIR: an adapter in PEFT format (or the run that wrote it) that belongs to DIR
+    #[cfg(feature = "vlm")]
+    #[arg(long, value_name = "DIR")]
+    pub adapter: Option<std::path::PathBuf>,
+
     /// Settings of tasks and gate; default: those of the run
     #[arg(long, value_name = "FILE")]
     pub config: Option<std::path::PathBuf>,
@@ -82,6 +87,8 @@ pub fn run(args: EvalArgs, context: &Context) -> Result<Outcome, CliError> {
     if let Some(folder) = super::qwen::folder(&args.policy).map(std::path::Path::to_owned) {
         return super::qwen::eval(args, &folder, context);
     }
+    #[cfg(feature = "vlm")]
+    super::qwen::no_adapter(args.adapter.as_deref(), &args.policy)?;
     let device = args.device.open()?;
     let Loaded { policy, config: written, .. } = policy_arg::load(&args.policy, device)?;
     let mut config: RunConfig = match args.config.as_ref().or(written.as_ref()) {

@@ -1,5 +1,5 @@
 //! `adapt`, `eval` and `ask` with Qwen2.5-VL: `--policy qwen:DIR`, DIR being a checkpoint folder
-//! or a run that `adapt` wrote with one.
+//! (perhaps with `--adapter`) or a run that `adapt` wrote with one.
 
 use std::path::{Path, PathBuf};
 
@@ -18,22 +18,20 @@ use crate::{
     adapt::{
         replay::measure,
         score::{self, Scores},
-        summary::{FrameCounts, Summary},
-        words::{self, WeightType, WordsConfig, WordsError},
+        summary::FrameCounts,
+        words::{self, Job, WeightType, WordsConfig, WordsError, WordsSummary},
     },
     config::read_toml,
     device::DeviceName,
     frame::Extent,
     policy::qwen::{
-        QwenConfig,
-        config::GenerationConfig,
-        generate::{SamplerConfig, generate},
-        peft,
+        QwenConfig, peft,
+        picture::PictureConfig,
         plan::{self, Work},
         policy::{QwenPolicy, QwenPolicyConfig},
         published,
     },
-    report::table,
+    report::{table, words as words_table},
     source::{self, SourceError, SourceOptions},
     tally::Tally,
 };
@@ -52,28 +50,79 @@ struct Named {
 }
 
 impl Named {
-    fn find(folder: &Path) -> Result<Self, CliError> {
-        let inside = folder.join("policy");
-        let adapter = [folder, inside.as_path()];
-        let adapter = adapter.into_iter().find(|dir| dir.join(peft::CONFIG).is_file());
-        let Some(adapter) = adapter else {
+    /// `adapter`: what `--adapter` names, if it was given.
+    fn find(folder: &Path, adapter: Option<&Path>) -> Result<Self, CliError> {
+        if let Some(run) = adapter {
+            let adapter = adapter_in(run).ok_or_else(|| {
+                let (run, file) = (run.display(), peft::CONFIG);
+                CliError::Nothing(format!("--adapter {run}: there is no {file} in it"))
+            })?;
+            let (checkpoint, config) = (folder.to_owned(), config_in(run));
+            return Ok(Named { checkpoint, adapter: Some(adapter), config });
+        }
+        let Some(adapter) = adapter_in(folder) else {
             let checkpoint = folder.to_owned();
             return Ok(Named { checkpoint, adapter: None, config: None });
         };
-        let base = peft::base(adapter).map_err(other)?.ok_or_else(|| {
+        let base = peft::base(&adapter).map_err(other)?;
+        let checkpoint = base.as_deref().map(PathBuf::from).filter(|base| base.is_dir());
+        let checkpoint = checkpoint.ok_or_else(|| {
+            let base = base.map_or("nothing".to_owned(), |base| format!("{base:?}"));
+            let (folder, config) = (folder.display(), adapter.join(peft::CONFIG));
             CliError::Nothing(format!(
-                "{}: base_model_name_or_path is missing; name there the checkpoint folder that \
-                 the adapter belongs to",
-                adapter.join(peft::CONFIG).display()
+                "{}: base_model_name_or_path is {base}, which is no folder here; name the \
+                 checkpoint: --policy qwen:CHECKPOINT --adapter {folder}",
+                config.display()
             ))
         })?;
-        let config = folder.join("config.toml");
-        Ok(Named {
-            checkpoint: PathBuf::from(base),
-            adapter: Some(adapter.to_owned()),
-            config: config.is_file().then_some(config),
-        })
+        Ok(Named { checkpoint, adapter: Some(adapter), config: config_in(folder) })
     }
+
+    /// Supervised steps that the run has made which learnt the adapter; none without one.
+    fn taught(&self) -> u64 {
+        let metrics = self.config.as_ref().map(|config| config.with_file_name("metrics.jsonl"));
+        let lines = metrics.and_then(|path| std::fs::read_to_string(path).ok());
+        lines.map_or(0, |lines| lines.lines().filter(|line| is_cold(line)).count() as u64)
+    }
+}
+
+/// Whether this line of metrics is of a supervised step that was made.
+fn is_cold(line: &str) -> bool {
+    serde_json::from_str::<serde_json::Value>(line)
+        .is_ok_and(|line| line["phase"] == "cold_start" && line["loss"].is_number())
+}
+
+/// Where in a run, or a folder that peft wrote, the adapter is.
+fn adapter_in(folder: &Path) -> Option<PathBuf> {
+    let all = [folder.to_owned(), folder.join("policy")];
+    all.into_iter().find(|dir| dir.join(peft::CONFIG).is_file())
+}
+
+/// The settings of a run; none of a folder that peft wrote.
+fn config_in(run: &Path) -> Option<PathBuf> {
+    let config = run.join("config.toml");
+    config.is_file().then_some(config)
+}
+
+/// Refuses `--adapter` where no checkpoint was named to put it on.
+///
+/// # Errors
+/// [`CliError::Nothing`] with the way out.
+pub fn no_adapter(adapter: Option<&Path>, policy: &str) -> Result<(), CliError> {
+    match adapter {
+        None => Ok(()),
+        Some(adapter) => Err(CliError::Nothing(format!(
+            "--adapter {} goes with --policy qwen:CHECKPOINT, not with --policy {policy}",
+            adapter.display()
+        ))),
+    }
+}
+
+/// What a policy is opened for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum For {
+    Learning,
+    Answering,
 }
 
 fn other(error: impl std::error::Error + Send + Sync + 'static) -> CliError {
@@ -81,7 +130,12 @@ fn other(error: impl std::error::Error + Send + Sync + 'static) -> CliError {
 }
 
 /// Opens a policy once it is known to fit into memory.
-fn open(named: &Named, config: &mut WordsConfig, name: DeviceName) -> Result<QwenPolicy, CliError> {
+fn open(
+    named: &Named,
+    config: &mut WordsConfig,
+    name: DeviceName,
+    what_for: For,
+) -> Result<QwenPolicy, CliError> {
     let device = name.open()?;
     let sizes = QwenConfig::read(&named.checkpoint).map_err(other)?;
     tracing::info!("{}", published::licence(&sizes));
@@ -91,23 +145,35 @@ fn open(named: &Named, config: &mut WordsConfig, name: DeviceName) -> Result<Qwe
     };
     let QwenPolicyConfig { processor, sampler, lora, learner, .. } = &config.policy;
     let prompt = processor.max_prompt_tokens as u64;
-    let unit = (sizes.vision.merge * sizes.vision.merge) as u64;
+    let pictures = PictureConfig::read(&named.checkpoint, &sizes.vision).map_err(other)?;
+    let pictures = pictures.with_limits(processor.min_pixels, processor.max_pixels);
+    let pictures = pictures.map_err(other)?;
     let work = Work {
         value_bytes,
         rank: lora.rank as u64,
-        group: config.grpo.group_size as u64,
+        group: if what_for == For::Learning { config.grpo.group_size as u64 } else { 1 },
         micro_batch: learner.micro_batch as u64,
         prompt,
         answer: sampler.max_tokens as u64,
-        patches: vec![prompt * unit],
+        patches: pictures_of(prompt, &pictures, &sizes),
     };
     match machine::available_bytes(name) {
         Some(available) => {
-            let fitted = plan::fit(&sizes, |name| lora.targets(name), &work, available);
-            let (work, plan) = fitted.map_err(other)?;
-            let (peak, available) = (plan::gb(plan.peak_bytes()), plan::gb(available));
+            let targets = |name: &str| lora.targets(name);
+            let peak = match what_for {
+                For::Learning => {
+                    let fitted = plan::fit(&sizes, targets, &work, available);
+                    let (work, plan) = fitted.map_err(other)?;
+                    config.policy.learner.micro_batch = work.micro_batch as usize;
+                    plan.peak_bytes()
+                }
+                For::Answering => {
+                    let plan = plan::fit_answering(&sizes, targets, &work, available);
+                    plan.map_err(other)?.answering_bytes()
+                }
+            };
+            let (peak, available) = (plan::gb(peak), plan::gb(available));
             tracing::info!("at most {peak} of {available} will be used");
-            config.policy.learner.micro_batch = work.micro_batch as usize;
         }
         None => tracing::warn!("how much memory {name} has is not known: nothing is planned"),
     }
@@ -119,6 +185,15 @@ fn open(named: &Named, config: &mut WordsConfig, name: DeviceName) -> Result<Qwe
         policy.take_adapter(&adapter.map_err(other)?);
     }
     Ok(policy)
+}
+
+/// Patches of the pictures that fill the longest prompt.
+fn pictures_of(prompt: u64, pictures: &PictureConfig, sizes: &QwenConfig) -> Vec<u64> {
+    let unit = (sizes.vision.merge * sizes.vision.merge) as u64;
+    let side = (sizes.vision.patch * sizes.vision.merge) as u64;
+    let largest = (pictures.max_pixels / (side * side)).clamp(1, prompt.max(1));
+    let whole = std::iter::repeat_n(largest * unit, (prompt / largest) as usize);
+    whole.chain([prompt % largest * unit]).filter(|patches| *patches > 0).collect()
 }
 
 fn settings(
@@ -153,7 +228,7 @@ fn extent(
 fn from_words(error: WordsError<SourceError>) -> CliError {
     match error {
         WordsError::Source(error) => CliError::Source(error),
-        WordsError::Nothing { .. } => CliError::Nothing(error.to_string()),
+        WordsError::Nothing { .. } | WordsError::Stopped => CliError::Nothing(error.to_string()),
         error => other(error),
     }
 }
@@ -162,7 +237,7 @@ fn from_words(error: WordsError<SourceError>) -> CliError {
 #[derive(Serialize)]
 struct Written<'a> {
     #[serde(flatten)]
-    summary: &'a Summary,
+    summary: &'a WordsSummary,
     unpaired: &'a Tally,
     lost: &'a Tally,
 }
@@ -173,14 +248,20 @@ struct Written<'a> {
 /// [`CliError`] with what went wrong.
 pub fn adapt(args: AdaptArgs, folder: &Path, context: &Context) -> Result<Outcome, CliError> {
     if args.forever {
-        let why = "--forever is not there for qwen: policies yet; leave it out";
+        let why = "--forever is there for the compact policy only; leave it out";
         return Err(CliError::Nothing(why.to_owned()));
     }
-    let named = Named::find(folder)?;
+    let named = Named::find(folder, args.adapter.as_deref())?;
     let mut config = settings(args.config.as_ref(), &named, args.seed)?;
     config.split.held_out = args.held_out.unwrap_or(config.split.held_out);
     config.learn.steps = args.steps.unwrap_or(config.learn.steps);
-    let policy = open(&named, &mut config, args.device)?;
+    if args.config.is_none() && named.config.is_some() {
+        // What a run has learnt it need not be taught again.
+        config.cold_start.steps = config.cold_start.steps.saturating_sub(named.taught());
+        let steps = config.cold_start.steps;
+        tracing::info!("cold start: {steps} steps left, as {} says", folder.display());
+    }
+    let policy = open(&named, &mut config, args.device, For::Learning)?;
 
     let out = args.out.clone().unwrap_or_else(|| free_folder(&args.source));
     make_folder(&out)?;
@@ -193,14 +274,23 @@ pub fn adapt(args: AdaptArgs, folder: &Path, context: &Context) -> Result<Outcom
     let extent = extent(&args.source, &options, &reading, &mut watch)?;
     let frames = reading.open(&args.source, &options)?;
     let budget = args.max_seconds.map(seconds).transpose()?;
-    let adapted = words::adapt(&args.source, &config, policy, frames, extent, budget, &mut watch);
+    let base = std::fs::canonicalize(&named.checkpoint).unwrap_or(named.checkpoint);
+    let base = base.to_string_lossy();
+    let save = |policy: &QwenPolicy| {
+        let layers = policy.model().layers();
+        peft::write(&out.join("policy"), &policy.adapter(), layers, &base)
+    };
+    let mut keep = |policy: &QwenPolicy| {
+        if let Err(error) = save(policy) {
+            tracing::warn!("what is learnt so far cannot be written: {error}");
+        }
+    };
+    let job = Job { source: &args.source, config: &config, extent, budget };
+    let adapted = words::adapt(&job, policy, frames, &mut keep, &mut watch);
     watch.finish();
     let (policy, mut summary) = adapted.map_err(from_words)?;
     summary.peak_rss_bytes = memory_bytes("VmHWM:").unwrap_or(0);
-    let base = std::fs::canonicalize(&named.checkpoint).unwrap_or(named.checkpoint);
-    let base = base.to_string_lossy();
-    let layers = policy.model().layers();
-    peft::write(&out.join("policy"), &policy.adapter(), layers, &base).map_err(other)?;
+    save(&policy).map_err(other)?;
     let report = reading.latest();
     let written = Written { summary: &summary, unpaired: &report.unpaired, lost: &report.lost };
     let json = serde_json::to_string_pretty(&written).map_err(other)? + "\n";
@@ -211,8 +301,9 @@ pub fn adapt(args: AdaptArgs, folder: &Path, context: &Context) -> Result<Outcom
     if args.json {
         context.print(&json)?;
     } else {
-        let told = table::adapted(&summary, &report.unpaired, &report.lost);
-        context.print(&format!("{told}\nadapter written to {}/policy\n", out.display()))?;
+        let told = words_table::adapted(&summary, &report.unpaired, &report.lost);
+        let out = out.display();
+        context.print(&format!("{told}\nwritten to {out}; the adapter to {out}/policy\n"))?;
     }
     Ok(outcome(context, &report))
 }
@@ -237,9 +328,9 @@ struct Evaluated {
 /// # Errors
 /// [`CliError`] with what went wrong.
 pub fn eval(args: EvalArgs, folder: &Path, context: &Context) -> Result<Outcome, CliError> {
-    let named = Named::find(folder)?;
+    let named = Named::find(folder, args.adapter.as_deref())?;
     let mut config = settings(args.config.as_ref(), &named, args.seed)?;
-    let policy = open(&named, &mut config, args.device)?;
+    let policy = open(&named, &mut config, args.device, For::Answering)?;
     let mut watch = RunWatch::new(context);
     let (options, reading) = (args.source_args.options(), Reading::default());
     let extent = extent(&args.source, &options, &reading, &mut watch)?;
@@ -273,19 +364,15 @@ pub fn eval(args: EvalArgs, folder: &Path, context: &Context) -> Result<Outcome,
 ///
 /// # Errors
 /// [`CliError`] with what went wrong.
-pub fn say(folder: &Path, picture: RgbImage, text: &str) -> Result<String, CliError> {
-    let named = Named::find(folder)?;
+pub fn say(
+    folder: &Path,
+    adapter: Option<&Path>,
+    device: DeviceName,
+    picture: RgbImage,
+    text: &str,
+) -> Result<String, CliError> {
+    let named = Named::find(folder, adapter)?;
     let mut config = settings(None, &named, None)?;
-    let policy = open(&named, &mut config, DeviceName::Cpu)?;
-    let sizes = QwenConfig::read(&named.checkpoint).map_err(other)?;
-    let stop = GenerationConfig::read(&named.checkpoint, &sizes).map_err(other)?.stop;
-    let prompt = policy.processor().prompt(&[picture], text).map_err(other)?;
-    let (model, adapter) = (policy.model(), policy.adapter());
-    let seen = model.see(&prompt, Some(&adapter)).map_err(other)?;
-    let embedded = model.embed(&prompt, seen).map_err(other)?;
-    let sampler: SamplerConfig = config.policy.sampler.greedy();
-    let said = generate(model, Some(&adapter), &embedded, &[0], &stop, &sampler);
-    let said = said.map_err(other)?;
-    let tokens = said.first().map_or(&[][..], |said| &said.tokens);
-    policy.processor().decode(tokens).map_err(other)
+    let policy = open(&named, &mut config, device, For::Answering)?;
+    policy.say(&[picture], text).map_err(other)
 }

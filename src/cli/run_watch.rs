@@ -5,9 +5,16 @@ use std::{
     io::{BufWriter, Write},
 };
 
+use serde_json::{Value, json};
+
 use super::{Context, machine::Pace};
 use crate::{
-    adapt::{check::Check, replay::Watch, trainer::Step},
+    adapt::{
+        check::Check,
+        replay::Watch,
+        trainer::{Step, Taught},
+    },
+    grpo::UpdateSkip,
     report::progress::Progress,
 };
 
@@ -59,14 +66,23 @@ impl<'a> RunWatch<'a> {
         }
     }
 
-    fn write(&mut self, step: &Step) -> std::io::Result<()> {
-        let Some(file) = &mut self.metrics else { return Ok(()) };
-        let mut line = serde_json::to_value(&step.metrics)?;
-        if let (Some(reason), Some(line)) = (&step.skipped, line.as_object_mut()) {
+    /// Writes a line of metrics and, if the update was skipped, why.
+    fn write(&mut self, line: Value, skipped: Option<&UpdateSkip>) {
+        let Some(file) = &mut self.metrics else { return };
+        let mut line = line;
+        if let (Some(reason), Some(line)) = (skipped, line.as_object_mut()) {
             line.insert("skipped".to_owned(), reason.name().into());
         }
-        serde_json::to_writer(&mut *file, &line)?;
-        file.write_all(b"\n")
+        let written = serde_json::to_writer(&mut *file, &line).map_err(std::io::Error::from);
+        if let Err(error) = written.and_then(|()| file.write_all(b"\n")) {
+            self.metrics_error.get_or_insert(error);
+        }
+    }
+
+    fn note(&self, words: &str) {
+        if let Some(progress) = &self.progress {
+            progress.note(words);
+        }
     }
 }
 
@@ -85,9 +101,22 @@ impl Watch for RunWatch<'_> {
     }
 
     fn step(&mut self, step: &Step) {
-        if let Err(error) = self.write(step) {
-            self.metrics_error.get_or_insert(error);
+        self.note(&format!("reward {:.2}", step.metrics.reward));
+        self.write(json!(step.metrics), step.skipped.as_ref());
+    }
+
+    fn taught(&mut self, taught: &Taught) {
+        let mut line = json!({
+            "step": taught.step,
+            "phase": "cold_start",
+            "learning_rate": taught.learning_rate,
+            "time/update": taught.seconds,
+        });
+        if let (Some(loss), Some(line)) = (taught.loss, line.as_object_mut()) {
+            self.note(&format!("loss {loss:.2}"));
+            line.insert("loss".to_owned(), json!(loss));
         }
+        self.write(line, taught.skipped.as_ref());
     }
 
     fn checked(&mut self, check: &Check) {

@@ -4,3 +4,5 @@ pub mod contact_sheet;
 pub mod progress;
 pub mod sample;
 pub mod table;
+#[cfg(feature = "vlm")]
+pub mod words;

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use crate::{
     adapt::{
-        replay::Summary,
+        replay::{FrameCounts, Summary},
         score::{Score, Scores},
     },
     tally::Tally,
@@ -12,20 +12,20 @@ use crate::{
 };
 
 /// Built-in kinds in their usual order, then a user's own.
-fn in_order(scores: &Scores) -> impl Iterator<Item = (&TaskKind, &Score)> {
+pub(super) fn in_order(scores: &Scores) -> impl Iterator<Item = (&TaskKind, &Score)> {
     let own = scores.iter().filter(|(kind, _)| !TaskKind::BUILTIN.contains(kind));
     TaskKind::BUILTIN.iter().filter_map(|kind| scores.get_key_value(kind)).chain(own)
 }
 
-fn percent(part: f64) -> String {
+pub(super) fn percent(part: f64) -> String {
     format!("{:.1}", 100.0 * part)
 }
 
-fn interval((low, high): (f64, f64)) -> String {
+pub(super) fn interval((low, high): (f64, f64)) -> String {
     format!("{:.1} .. {:.1}", 100.0 * low, 100.0 * high)
 }
 
-fn counts(tally: &Tally) -> String {
+pub(super) fn counts(tally: &Tally) -> String {
     let counts: Vec<String> = tally.iter().map(|(reason, n)| format!("{reason} {n}")).collect();
     counts.join(", ")
 }
@@ -74,22 +74,8 @@ pub fn adapted(summary: &Summary, unpaired: &Tally, lost: &Tally) -> String {
             percent(summary.mean_after)
         ),
     );
-    let frames = &summary.frames;
-    line(&mut out, format!("\nframes    {} read, {} used", frames.read, frames.used));
-    for (what, tally) in [
-        ("  skipped ", &frames.skipped),
-        ("  colour only ", &frames.color_only),
-        ("  unpaired ", unpaired),
-        ("  LOST ", lost),
-    ] {
-        if !tally.is_empty() {
-            line(&mut out, format!("{what}{}", counts(tally)));
-        }
-    }
-    line(&mut out, format!("tasks     {}", counts(&summary.tasks)));
-    if !summary.tasks_skipped.is_empty() {
-        line(&mut out, format!("  not made {}", counts(&summary.tasks_skipped)));
-    }
+    let (frames, tasks) = (&summary.frames, (&summary.tasks, &summary.tasks_skipped));
+    went_in(&mut out, frames, tasks, unpaired, lost);
     line(&mut out, format!("updates   {} applied", summary.updates.applied));
     if !summary.updates.skipped.is_empty() {
         line(&mut out, format!("  skipped {}", counts(&summary.updates.skipped)));
@@ -125,6 +111,31 @@ pub fn adapted(summary: &Summary, unpaired: &Tally, lost: &Tally) -> String {
     out
 }
 
+/// What frames and tasks became of a recording.
+pub(super) fn went_in(
+    out: &mut String,
+    frames: &FrameCounts,
+    (tasks, not_made): (&Tally, &Tally),
+    unpaired: &Tally,
+    lost: &Tally,
+) {
+    line(out, format!("\nframes    {} read, {} used", frames.read, frames.used));
+    for (what, tally) in [
+        ("  skipped ", &frames.skipped),
+        ("  colour only ", &frames.color_only),
+        ("  unpaired ", unpaired),
+        ("  LOST ", lost),
+    ] {
+        if !tally.is_empty() {
+            line(out, format!("{what}{}", counts(tally)));
+        }
+    }
+    line(out, format!("tasks     {}", counts(tasks)));
+    if !not_made.is_empty() {
+        line(out, format!("  not made {}", counts(not_made)));
+    }
+}
+
 /// The outcome of `eval`.
 pub fn evaluated(source: &str, scores: &Scores, mean: f64) -> String {
     let mut out = String::new();
@@ -154,7 +165,7 @@ pub fn evaluated(source: &str, scores: &Scores, mean: f64) -> String {
     out
 }
 
-fn line(out: &mut String, text: String) {
+pub(super) fn line(out: &mut String, text: String) {
     // Writing into a string cannot fail.
     let _ = writeln!(out, "{text}");
 }

@@ -2,6 +2,8 @@
 #![allow(dead_code)]
 
 #[cfg(feature = "vlm")]
+pub mod checkpoint;
+#[cfg(feature = "vlm")]
 pub mod qwen;
 #[cfg(feature = "vlm")]
 pub mod tiny;

@@ -76,10 +76,12 @@ pub struct Plan {
 /// The run does not fit.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "learning needs {} but {} are available ({} of weights, {} while sampling, {} while learning): {way_out}",
+    "{work} needs {} but {} are available ({} of weights, {} while sampling, {} while learning): {way_out}",
     gb(*needed), gb(*available), gb(*weights), gb(*sampling), gb(*learning)
 )]
 pub struct DoesNotFit {
+    /// `learning` or `answering`.
+    pub work: &'static str,
     /// The peak, bytes.
     pub needed: u64,
     /// What there is, bytes.
@@ -122,7 +124,7 @@ impl Plan {
             always: vec![
                 part("frozen weights", parameters * work.value_bytes),
                 part("adapter", 4 * learning_parameters),
-                part("optimiser", 8 * learning_parameters),
+                part(OPTIMISER, 8 * learning_parameters),
             ],
             sampling: vec![
                 part("keys and values", {
@@ -144,6 +146,12 @@ impl Plan {
     /// There all the time, bytes.
     pub fn always_bytes(&self) -> u64 {
         total(&self.always)
+    }
+
+    /// The most that is needed at one time by a policy that answers and does not learn, bytes.
+    pub fn answering_bytes(&self) -> u64 {
+        let optimiser = self.always.iter().filter(|part| part.what == OPTIMISER);
+        self.always_bytes() - optimiser.map(|part| part.bytes).sum::<u64>() + total(&self.sampling)
     }
 
     /// The most that is needed at one time, bytes.
@@ -182,6 +190,7 @@ pub fn fit(
             _ => "allow shorter answers, smaller pictures (max_pixels) or fewer answers a task",
         };
         return Err(DoesNotFit {
+            work: "learning",
             needed: plan.peak_bytes(),
             available,
             weights,
@@ -191,6 +200,41 @@ pub fn fit(
         });
     }
 }
+
+/// The plan for `work` of a policy that answers and does not learn, if that fits into
+/// `available` bytes.
+///
+/// # Errors
+/// [`DoesNotFit`] when it does not.
+pub fn fit_answering(
+    config: &QwenConfig,
+    target: impl Fn(&str) -> bool,
+    work: &Work,
+    available: u64,
+) -> Result<Plan, DoesNotFit> {
+    let plan = Plan::new(config, target, work);
+    let weights = plan.always.first().map_or(0, |part| part.bytes);
+    let needed = plan.answering_bytes();
+    if needed <= available {
+        return Ok(plan);
+    }
+    let way_out = match weights >= available {
+        true => "the weights alone do not fit: take a smaller model, or the compact policy",
+        false => "allow shorter answers or smaller pictures (max_pixels)",
+    };
+    Err(DoesNotFit {
+        work: "answering",
+        needed,
+        available,
+        weights,
+        sampling: total(&plan.sampling),
+        learning: 0,
+        way_out: way_out.to_owned(),
+    })
+}
+
+/// What AdamW keeps of each value that learns.
+const OPTIMISER: &str = "optimiser";
 
 fn total(parts: &[Part]) -> u64 {
     parts.iter().map(|part| part.bytes).sum()
@@ -366,5 +410,20 @@ mod tests {
         assert!(error.to_string().contains("8.00 GB are available"), "{error}");
         let error = fit(&config, linears, &work, 4_000_000_000).unwrap_err();
         assert!(error.to_string().contains("weights alone"), "{error}");
+    }
+
+    #[test]
+    fn qwen_answering_needs_less_than_learning_and_is_refused_with_its_own_numbers() {
+        let config = published::qwen2_5_vl_3b();
+        let work = Work { group: 1, micro_batch: 1, ..Work::default() };
+        let plan = fit_answering(&config, linears, &work, u64::MAX).unwrap();
+        let optimiser = 8 * plan.learning_parameters;
+        assert!(plan.answering_bytes() <= plan.peak_bytes() - optimiser);
+        assert!(plan.answering_bytes() > plan.always[0].bytes);
+        let just = plan.answering_bytes();
+        assert!(fit_answering(&config, linears, &work, just).is_ok());
+        let error = fit_answering(&config, linears, &work, just - 1).unwrap_err();
+        assert_eq!((error.needed, error.available), (just, just - 1));
+        assert!(error.to_string().starts_with("answering needs"), "{error}");
     }
 }

@@ -74,6 +74,8 @@ pub struct QwenPolicyConfig {
 /// sees them.
 #[derive(Clone, Debug)]
 pub struct Observation {
+    /// Width and height of the frame, in pixels.
+    pub picture_size: (u32, u32),
     /// What is asked.
     pub question: Question,
     /// The question in words.
@@ -179,10 +181,30 @@ impl QwenPolicy {
         seeds: &[u64],
         sampler: &SamplerConfig,
     ) -> Result<Vec<Completion>, QwenError> {
-        let prompt = self.prompt(observation)?;
-        let seen = self.model.see(&prompt, Some(adapter))?;
-        let embedded = self.model.embed(&prompt, seen)?;
+        self.answers(adapter, &self.prompt(observation)?, seeds, sampler)
+    }
+
+    fn answers(
+        &self,
+        adapter: &Adapter,
+        prompt: &Prompt,
+        seeds: &[u64],
+        sampler: &SamplerConfig,
+    ) -> Result<Vec<Completion>, QwenError> {
+        let seen = self.model.see(prompt, Some(adapter))?;
+        let embedded = self.model.embed(prompt, seen)?;
         generate(&self.model, Some(adapter), &embedded, seeds, &self.stop, sampler)
+    }
+
+    /// The most probable answer to words about pictures.
+    ///
+    /// # Errors
+    /// When the prompt is too long, or the model fails.
+    pub fn say(&self, pictures: &[RgbImage], text: &str) -> Result<String, QwenError> {
+        let prompt = self.processor.prompt(pictures, text)?;
+        let said = self.answers(&self.adapter(), &prompt, &[0], &self.config.sampler.greedy())?;
+        let tokens = said.first().map_or(&[][..], |said| &said.tokens);
+        Ok(self.processor.decode(tokens)?)
     }
 
     /// One supervised step of a cold start on tasks and the texts that answer them; gives the
@@ -218,6 +240,7 @@ impl Policy for QwenPolicy {
             let drawn = painter.pictures(task, frame)?;
             let shrunk = drawn.iter().map(|picture| pictures.resize(picture));
             Ok(Observation {
+                picture_size: task.picture_size,
                 question: task.question.clone(),
                 text: task.prompt(),
                 pictures: shrunk.collect::<Result<_, _>>().map_err(ProcessorError::from)?,

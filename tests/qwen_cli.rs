@@ -1,0 +1,218 @@
+//! Qwen2.5-VL through the real binary, with a small checkpoint laid out as published: adapt, then
+//! eval and ask with what was learnt, then go on from it; a run that is stopped keeps what it
+//! has learnt.
+#![cfg(feature = "vlm")]
+
+mod common;
+
+use std::{
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use common::checkpoint;
+use serde_json::Value;
+
+/// Little of everything. The adapter may reach the head, since random layers tell a tiny model
+/// nothing that other weights could use.
+const SMALL: &str = r#"
+save_every_s = 0.0
+[tasks]
+kinds = ["flip", "position"]
+[split]
+tasks_per_kind = 4
+[cold_start]
+steps = 12
+batch = 4
+learning_rate = 1e-2
+[learn]
+steps = 3
+views = 1
+max_views = 30
+learning_rate = 1e-3
+[learn.tasks_per_step]
+flip = 1
+position = 2
+[grpo]
+group_size = 4
+[policy.processor]
+min_pixels = 3136
+max_pixels = 9408
+[policy.sampler]
+max_tokens = 24
+[policy.lora]
+rank = 8
+alpha = 16.0
+targets = ["q_proj", "v_proj", "down_proj", "lm_head"]
+"#;
+
+fn command(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_spatial-ssrl"));
+    command.args(args);
+    command
+}
+
+fn run(args: &[&str]) -> (i32, String, String) {
+    let out = command(args).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (out.status.code().unwrap_or(-1), text(&out.stdout), text(&out.stderr))
+}
+
+/// What it prints when it must not fail.
+fn done(args: &[&str]) -> (String, String) {
+    let (code, stdout, stderr) = run(args);
+    assert_eq!(code, 0, "{args:?}\n{stdout}\n{stderr}");
+    (stdout, stderr)
+}
+
+/// What it says when it must fail.
+fn refused(args: &[&str]) -> String {
+    let (code, stdout, stderr) = run(args);
+    assert_eq!(code, 1, "{args:?}\n{stdout}\n{stderr}");
+    stderr
+}
+
+fn json(path: &Path) -> Value {
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
+
+fn metrics(run: &Path) -> Vec<Value> {
+    let lines = std::fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn qwen_what_adapt_learns_is_evaluated_asked_and_gone_on_from() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+    let (base, config, first) = (at("checkpoint"), at("small.toml"), at("first"));
+    std::fs::create_dir(&base).unwrap();
+    if !checkpoint::write(base.as_ref()) {
+        return;
+    }
+    std::fs::write(&config, SMALL).unwrap();
+    let room = "room:seed=7,frames=12";
+    let (of_base, of_first) = (format!("qwen:{base}"), format!("qwen:{first}"));
+
+    let begin = ["adapt", room, "--policy", &of_base, "--config", &config, "--out", &first];
+    let (stdout, _) = done(&begin);
+    for told in ["before", "blind", "taught    12 steps, loss", "updates ", "first/policy"] {
+        assert!(stdout.contains(told), "{told}: {stdout}");
+    }
+    let first = Path::new(&first);
+    let summary = json(&first.join("summary.json"));
+    let loss = |key: &str| summary["cold_start"][key].as_f64().unwrap();
+    assert!(loss("last_loss") < loss("first_loss") - 1.0, "{summary}");
+    for kind in ["flip", "position"] {
+        assert_eq!(summary["before"][kind]["n"], summary["after"][kind]["n"], "{summary}");
+        assert!(summary["after"][kind]["n"].as_u64().unwrap() > 0, "{summary}");
+    }
+    let lines = metrics(first);
+    assert_eq!(lines.len(), 12 + 3);
+    for (step, line) in lines.iter().enumerate() {
+        assert_eq!(line["step"], step, "{line}");
+        // A supervised step has no reward, and one by reward has one.
+        let cold = step < 12;
+        assert_eq!(line["phase"] == "cold_start", cold, "{line}");
+        assert_eq!(line["reward"].is_null(), cold, "{line}");
+    }
+    let adapter = json(&first.join("policy/adapter_config.json"));
+    assert_eq!(adapter["peft_type"], "LORA");
+    let written = adapter["base_model_name_or_path"].as_str().unwrap();
+    assert_eq!(Path::new(written), std::fs::canonicalize(&base).unwrap());
+
+    // The exact settings came with the run.
+    let (stdout, _) = done(&["eval", room, "--policy", &of_first, "--json"]);
+    let evaluated: Value = serde_json::from_str(&stdout).unwrap();
+    assert!(evaluated["scores"]["position"]["n"].as_u64().unwrap() > 0, "{evaluated}");
+    assert!(evaluated["scores"]["reorder"].is_null(), "{evaluated}");
+
+    // The adapter changes what is said, wherever it is named.
+    let picture = at("picture.png");
+    image::RgbImage::from_fn(80, 60, |x, y| image::Rgb([3 * x as u8, 4 * y as u8, 9]))
+        .save(&picture)
+        .unwrap();
+    let say = |policy: &str, more: &[&str]| {
+        let mut args = vec!["ask", &picture, "--policy", policy, "say", "Where is it?"];
+        args.extend_from_slice(more);
+        done(&args).0
+    };
+    let taught = say(&of_first, &[]);
+    let adapter = first.join("policy");
+    assert_ne!(taught, say(&of_base, &[]));
+    assert_eq!(taught, say(&of_base, &["--adapter", adapter.to_str().unwrap()]));
+
+    // Going on from a run needs no second cold start.
+    let second = at("second");
+    let go_on = ["adapt", room, "--policy", &of_first, "--steps", "1", "--out", &second];
+    let (_, stderr) = done(&go_on);
+    assert!(stderr.contains("cold start: 0 steps left"), "{stderr}");
+    let lines = metrics(second.as_ref());
+    assert_eq!((lines.len(), &lines[0]["step"]), (1, &Value::from(0)));
+
+    let stderr = refused(&["adapt", "--resume", first.to_str().unwrap()]);
+    assert!(stderr.contains("go on from it with --policy qwen:"), "{stderr}");
+    let stderr = refused(&["eval", room, "--policy", "builtin", "--adapter", "x"]);
+    assert!(stderr.contains("goes with --policy qwen:CHECKPOINT"), "{stderr}");
+    let stderr = refused(&["eval", room, "--policy", &of_base, "--adapter", &base]);
+    assert!(stderr.contains("no adapter_config.json"), "{stderr}");
+    let hub = std::fs::read_to_string(adapter.join("adapter_config.json")).unwrap();
+    let hub = hub.replace(written, "Qwen/Qwen2.5-VL-3B-Instruct");
+    std::fs::write(adapter.join("adapter_config.json"), hub).unwrap();
+    let stderr = refused(&["eval", room, "--policy", &of_first]);
+    assert!(stderr.contains("no folder here") && stderr.contains("--adapter"), "{stderr}");
+}
+
+#[test]
+fn qwen_a_run_that_is_stopped_keeps_what_it_has_learnt() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+    let (base, config, out) = (at("checkpoint"), at("small.toml"), at("run"));
+    std::fs::create_dir(&base).unwrap();
+    if !checkpoint::write(base.as_ref()) {
+        return;
+    }
+    std::fs::write(&config, SMALL.replace("steps = 12", "steps = 100000")).unwrap();
+    let policy = format!("qwen:{base}");
+    let room = "room:seed=7,frames=12";
+    let mut command =
+        command(&["adapt", room, "--policy", &policy, "--config", &config, "--out", &out]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let adapter = Path::new(&out).join("policy/adapter_config.json");
+    let child = wait_for(&adapter, child);
+    let pid = rustix::process::Pid::from_raw(child.id() as i32).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    let ended = child.wait_with_output().unwrap();
+    let (stdout, stderr) =
+        (String::from_utf8_lossy(&ended.stdout), String::from_utf8_lossy(&ended.stderr));
+    assert_eq!(ended.status.code(), Some(0), "{stdout}\n{stderr}");
+    assert!(stdout.contains("what was learnt is kept"), "{stdout}");
+    let summary = json(&Path::new(&out).join("summary.json"));
+    assert!(summary["before"].is_object() && summary["after"].is_null(), "{summary}");
+    let taught = summary["cold_start"]["applied"].as_u64().unwrap();
+    assert!(taught > 0);
+    assert_eq!(metrics(out.as_ref()).len() as u64, taught);
+
+    // The rest of the cold start is still to come.
+    let (of_run, next) = (format!("qwen:{out}"), at("next"));
+    let (_, stderr) =
+        done(&["adapt", room, "--policy", &of_run, "--max-seconds", "0", "--out", &next]);
+    let left = format!("cold start: {} steps left", 100_000 - taught);
+    assert!(stderr.contains(&left), "{left}: {stderr}");
+}
+
+/// Waits until a run has written this file, and ends it if that takes too long.
+fn wait_for(file: &Path, mut child: Child) -> Child {
+    let begun = Instant::now();
+    while !file.is_file() {
+        let over = child.try_wait().unwrap().is_some();
+        if over || begun.elapsed() > Duration::from_secs(120) {
+            let _ = child.kill();
+            let ended = child.wait_with_output().unwrap();
+            panic!("no {}: {}", file.display(), String::from_utf8_lossy(&ended.stderr));
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    child
+}
