@@ -4,9 +4,11 @@
 //! compiled in, and panics where there is no driver.
 
 use std::{
+    cell::Cell,
     fmt,
-    panic::{AssertUnwindSafe, catch_unwind},
+    panic::{self, AssertUnwindSafe, catch_unwind},
     str::FromStr,
+    sync::Once,
 };
 
 use burn::{Tensor, tensor::Device};
@@ -136,10 +138,27 @@ fn gpus() -> Result<Vec<Device>, DeviceError> {
     Err(DeviceError::NotBuilt)
 }
 
-/// What `work` gives, or the words with which it panicked: the libraries below answer a
-/// missing or damaged driver with a panic.
+thread_local! {
+    /// Whether a panic of this thread is caught and told in other words.
+    static CAUGHT: Cell<bool> = const { Cell::new(false) };
+}
+
+/// What `work` gives, or the words with which it panicked, which are not printed: the libraries
+/// below answer a missing or damaged driver with a panic.
 fn quietly<T>(work: impl FnOnce() -> T) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(move |told| {
+            if !CAUGHT.get() {
+                before(told);
+            }
+        }));
+    });
+    let outer = CAUGHT.replace(true);
+    let done = catch_unwind(AssertUnwindSafe(work));
+    CAUGHT.set(outer);
+    done.map_err(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
         let text = text.or(panic.downcast_ref::<&str>().copied());
         text.unwrap_or("it gave no reason").to_owned()
