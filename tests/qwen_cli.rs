@@ -1,6 +1,5 @@
-//! Qwen2.5-VL through the real binary, with a small checkpoint laid out as published: adapt, then
-//! eval and ask with what was learnt, then go on from it; a run that is stopped keeps what it
-//! has learnt.
+//! Qwen2.5-VL through the real binary, with the golden model as its checkpoint: adapt, then eval and
+//! ask with what was learnt, then go on from it; a run that is stopped keeps what it has learnt.
 #![cfg(feature = "vlm")]
 
 mod common;
@@ -14,8 +13,8 @@ use std::{
 use common::checkpoint;
 use serde_json::Value;
 
-/// Little of everything. The adapter may reach the head, since random layers tell a tiny model
-/// nothing that other weights could use.
+/// Little of everything. The adapter may reach the head, since random layers hold little that
+/// other layers could use.
 const SMALL: &str = r#"
 save_every_s = 0.0
 [tasks]
@@ -23,11 +22,11 @@ kinds = ["flip", "position"]
 [split]
 tasks_per_kind = 4
 [cold_start]
-steps = 12
+steps = 40
 batch = 4
 learning_rate = 1e-2
 [learn]
-steps = 3
+steps = 6
 views = 1
 max_views = 30
 learning_rate = 1e-3
@@ -40,7 +39,7 @@ group_size = 4
 min_pixels = 3136
 max_pixels = 9408
 [policy.sampler]
-max_tokens = 24
+max_tokens = 40
 [policy.lora]
 rank = 8
 alpha = 16.0
@@ -97,23 +96,26 @@ fn qwen_what_adapt_learns_is_evaluated_asked_and_gone_on_from() {
 
     let begin = ["adapt", room, "--policy", &of_base, "--config", &config, "--out", &first];
     let (stdout, _) = done(&begin);
-    for told in ["before", "blind", "taught    12 steps, loss", "updates ", "first/policy"] {
+    for told in ["before", "blind", "taught    40 steps, loss", "updates ", "first/policy"] {
         assert!(stdout.contains(told), "{told}: {stdout}");
     }
     let first = Path::new(&first);
     let summary = json(&first.join("summary.json"));
     let loss = |key: &str| summary["cold_start"][key].as_f64().unwrap();
-    assert!(loss("last_loss") < loss("first_loss") - 1.0, "{summary}");
+    assert!(loss("last_loss") < loss("first_loss") / 4.0, "{summary}");
+    // After it some answers are right and others are not, from which GRPO learns.
+    assert!(summary["updates"]["applied"].as_u64().unwrap() > 0, "{summary}");
+    assert!(summary["first_reward"].as_f64().unwrap() > 0.1, "{summary}");
     for kind in ["flip", "position"] {
         assert_eq!(summary["before"][kind]["n"], summary["after"][kind]["n"], "{summary}");
         assert!(summary["after"][kind]["n"].as_u64().unwrap() > 0, "{summary}");
     }
     let lines = metrics(first);
-    assert_eq!(lines.len(), 12 + 3);
+    assert_eq!(lines.len(), 40 + 6);
     for (step, line) in lines.iter().enumerate() {
         assert_eq!(line["step"], step, "{line}");
         // A supervised step has no reward, and one by reward has one.
-        let cold = step < 12;
+        let cold = step < 40;
         assert_eq!(line["phase"] == "cold_start", cold, "{line}");
         assert_eq!(line["reward"].is_null(), cold, "{line}");
     }
@@ -173,7 +175,7 @@ fn qwen_a_run_that_is_stopped_keeps_what_it_has_learnt() {
     if !checkpoint::write(base.as_ref()) {
         return;
     }
-    std::fs::write(&config, SMALL.replace("steps = 12", "steps = 100000")).unwrap();
+    std::fs::write(&config, SMALL.replace("steps = 40", "steps = 100000")).unwrap();
     let policy = format!("qwen:{base}");
     let room = "room:seed=7,frames=12";
     let mut command =

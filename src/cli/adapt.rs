@@ -84,8 +84,9 @@ pub struct AdaptArgs {
     pub forever: bool,
 
     /// What to start from: the policy that ships, one that adapt or pretrain wrote, or none
-    /// (random weights). qwen:DIR is a Qwen2.5-VL checkpoint folder (feature vlm; the weights of
-    /// 7B are under Apache-2.0, those of 3B under a research licence without commercial use)
+    /// (random weights). qwen:DIR is a Qwen2.5-VL or Qwen2-VL checkpoint folder (feature vlm; the
+    /// weights of 7B and 2B are under Apache-2.0, those of 3B under a research licence without
+    /// commercial use), or a run that began with one
     #[arg(long, value_name = "builtin|none|RUN|qwen:DIR", default_value = "builtin")]
     pub policy: String,
 

@@ -15,7 +15,7 @@ use crate::{
     },
 };
 
-/// Tells how much memory learning with Qwen2.5-VL takes, and whether this machine has it
+/// Tells how much memory learning with Qwen2.5-VL or Qwen2-VL takes, and whether this machine has it
 ///
 /// Nothing is loaded and nothing is computed: sizes come from config.json alone.
 #[derive(Debug, Args)]
@@ -25,7 +25,8 @@ use crate::{
     spatial-ssrl plan 3b --memory-gb 16 --picture 1280x720 --picture 640x480\n\n\
     Exit code 1: it does not fit.")]
 pub struct PlanArgs {
-    /// A checkpoint folder (or its config.json), or 3b or 7b for the published shapes
+    /// A checkpoint folder (or its config.json), or a published shape: 3b and 7b of Qwen2.5-VL,
+    /// 2b of Qwen2-VL
     pub model: String,
 
     /// Answers to each task
@@ -84,6 +85,7 @@ pub fn run(args: PlanArgs, context: &Context) -> Result<Outcome, CliError> {
     let config = match args.model.as_str() {
         "3b" => published::qwen2_5_vl_3b(),
         "7b" => published::qwen2_5_vl_7b(),
+        "2b" => published::qwen2_vl_2b(),
         _ if path.is_file() => QwenConfig::read_file(path).map_err(|e| nothing(&e))?,
         _ => QwenConfig::read(path).map_err(|e| nothing(&e))?,
     };

@@ -98,10 +98,12 @@ fn adapter_in(folder: &Path) -> Option<PathBuf> {
     all.into_iter().find(|dir| dir.join(peft::CONFIG).is_file())
 }
 
-/// The settings of a run; none of a folder that peft wrote.
+/// The settings of a run, of which the adapter's folder may be named as well; none of a folder that
+/// peft wrote.
 fn config_in(run: &Path) -> Option<PathBuf> {
-    let config = run.join("config.toml");
-    config.is_file().then_some(config)
+    let around = run.parent().filter(|_| run.ends_with("policy"));
+    let all = [Some(run), around].into_iter().flatten().map(|dir| dir.join("config.toml"));
+    all.into_iter().find(|config| config.is_file())
 }
 
 /// Refuses `--adapter` where no checkpoint was named to put it on.

@@ -45,8 +45,7 @@ const CONTROL: [&str; 6] = [
 
 /// Writes the checkpoint; its tokenizer knows the words of `texts` and of answers.
 pub fn write(folder: &Path, tiny: &Tiny, texts: &[String], run_seed: u64) {
-    let pattern = r"</?think>|\\boxed\{|[A-Za-z]+|[0-9]|[ \n\t]|.";
-    let split = regex::Regex::new(pattern).unwrap();
+    let split = regex::Regex::new(PATTERN).unwrap();
     let mut words: BTreeSet<String> = ["<unk>", "<think>", "</think>", "\\boxed{", "}", "-", "\n"]
         .map(String::from)
         .into_iter()
@@ -62,22 +61,7 @@ pub fn write(folder: &Path, tiny: &Tiny, texts: &[String], run_seed: u64) {
     let vocab: serde_json::Map<_, _> =
         all.enumerate().map(|(id, word)| (word.to_owned(), json!(id))).collect();
     let vocabulary = vocab.len();
-    let added: Vec<_> = CONTROL
-        .iter()
-        .enumerate()
-        .map(|(id, content)| {
-            json!({"id": id, "content": content, "special": true, "single_word": false,
-                   "lstrip": false, "rstrip": false, "normalized": false})
-        })
-        .collect();
-    let tokenizer = json!({
-        "version": "1.0", "truncation": null, "padding": null, "added_tokens": added,
-        "normalizer": null, "post_processor": null, "decoder": {"type": "Fuse"},
-        "pre_tokenizer": {"type": "Split", "pattern": {"Regex": pattern},
-                          "behavior": "Isolated", "invert": false},
-        "model": {"type": "WordLevel", "vocab": vocab, "unk_token": "<unk>"},
-    });
-    fs::write(folder.join("tokenizer.json"), tokenizer.to_string()).unwrap();
+    tokenizer(folder, vocab);
 
     let half = tiny.hidden / tiny.heads / 2;
     let config = json!({
@@ -101,6 +85,28 @@ pub fn write(folder: &Path, tiny: &Tiny, texts: &[String], run_seed: u64) {
     });
     fs::write(folder.join("config.json"), config.to_string()).unwrap();
     weights(folder, run_seed);
+}
+
+/// How the tokenizer splits a text.
+const PATTERN: &str = r"</?think>|\\boxed\{|[A-Za-z]+|[0-9]|[ \n\t]|.";
+
+/// Writes a tokenizer of whole words with these numbers, control tokens and `<unk>` among them.
+pub fn tokenizer(folder: &Path, vocab: serde_json::Map<String, serde_json::Value>) {
+    let added: Vec<_> = CONTROL
+        .iter()
+        .map(|content| {
+            json!({"id": vocab[*content], "content": content, "special": true,
+                   "single_word": false, "lstrip": false, "rstrip": false, "normalized": false})
+        })
+        .collect();
+    let tokenizer = json!({
+        "version": "1.0", "truncation": null, "padding": null, "added_tokens": added,
+        "normalizer": null, "post_processor": null, "decoder": {"type": "Fuse"},
+        "pre_tokenizer": {"type": "Split", "pattern": {"Regex": PATTERN},
+                          "behavior": "Isolated", "invert": false},
+        "model": {"type": "WordLevel", "vocab": vocab, "unk_token": "<unk>"},
+    });
+    fs::write(folder.join("tokenizer.json"), tokenizer.to_string()).unwrap();
 }
 
 fn weights(folder: &Path, run_seed: u64) {

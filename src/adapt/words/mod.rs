@@ -4,8 +4,8 @@
 //!
 //! What is learnt is an adapter. It is tested on the last part of the recording before the cold
 //! start, and after the last step; there is no promotion in between. Frames become tasks, which
-//! are kept with their pictures ([`tasks`]); a run learns from them ([`run`]) and tells what it
-//! did ([`summary`]).
+//! are kept with their pictures; a run learns from them ([`run`]) and tells what it did
+//! ([`summary`]).
 
 pub mod run;
 pub mod summary;

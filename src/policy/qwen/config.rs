@@ -1,4 +1,13 @@
-//! The sizes of a Qwen2.5-VL, whatever layout its `config.json` has.
+//! The sizes of a Qwen2.5-VL or Qwen2-VL, whatever layout its `config.json` has.
+//!
+//! The two families share the language model, the merger and the processor; [`Tower`] says what
+//! differs. A further family of the same kind needs: its `model_type` here, its blocks in
+//! [`vision`](super::vision), names and shapes of its layers in
+//! [`plan::linear_layers`](super::plan::linear_layers), its rules for positions in
+//! [`rope`](super::rope), and its order of patches and chat template in
+//! [`processor`](super::processor) where they are other ones. (Qwen3-VL has learnt positions in the
+//! tower, feeds several of its blocks into the language model and norms queries and keys; SmolVLM
+//! has a SigLIP tower, another merger and plain rotary positions.)
 //!
 //! Published checkpoints are flat (`hidden_size` beside `vision_config`, rotary sections in
 //! `rope_scaling`); what transformers saves today is nested (`text_config`, sections in
@@ -9,9 +18,38 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
+/// What the blocks of the vision tower are made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tower {
+    /// Qwen2.5-VL: RMSNorm, SwiGLU, attention within windows in most blocks.
+    Qwen2_5,
+    /// Qwen2-VL: LayerNorm, QuickGELU without a gate, attention over the whole picture throughout.
+    Qwen2,
+}
+
+impl Tower {
+    /// `model_type` of a checkpoint.
+    pub fn model_type(self) -> &'static str {
+        match self {
+            Tower::Qwen2_5 => "qwen2_5_vl",
+            Tower::Qwen2 => "qwen2_vl",
+        }
+    }
+
+    /// The feed-forward layers of a block: name, and whether it is the one that narrows.
+    pub fn mlp(self) -> &'static [(&'static str, bool)] {
+        match self {
+            Tower::Qwen2_5 => &[("gate_proj", false), ("up_proj", false), ("down_proj", true)],
+            Tower::Qwen2 => &[("fc1", false), ("fc2", true)],
+        }
+    }
+}
+
 /// Sizes of the vision tower.
 #[derive(Clone, Debug, PartialEq)]
 pub struct VisionConfig {
+    /// What its blocks are made of.
+    pub tower: Tower,
     /// Blocks.
     pub depth: usize,
     /// Width.
@@ -30,7 +68,8 @@ pub struct VisionConfig {
     pub temporal_patch: usize,
     /// Patches a side that are merged into one token.
     pub merge: usize,
-    /// Pixels a side of an attention window.
+    /// Pixels a side of an attention window; of no use where every block attends to the whole
+    /// picture.
     pub window: usize,
     /// Blocks that attend to the whole picture, ascending.
     pub full_blocks: Vec<usize>,
@@ -111,7 +150,7 @@ pub enum QwenConfigError {
     Json(String),
     /// Another kind of model.
     #[error(
-        "model_type is {0:?}: only \"qwen2_5_vl\" is implemented (Qwen2-VL has another vision tower: LayerNorm, QuickGELU without a gate, no windows)"
+        "model_type is {0:?}: only \"qwen2_5_vl\" and \"qwen2_vl\" are implemented; other families have other vision towers or positions"
     )]
     ModelType(String),
     /// A key that must be there is not.
@@ -167,17 +206,25 @@ impl QwenConfig {
     pub fn from_json(json: &str) -> Result<Self, QwenConfigError> {
         let top = object(json)?;
         let top = Section { name: "", values: &top };
-        match top.text("model_type") {
-            Some("qwen2_5_vl") => {}
+        let tower = match top.text("model_type") {
+            Some("qwen2_5_vl") => Tower::Qwen2_5,
+            Some("qwen2_vl") => Tower::Qwen2,
             other => return Err(QwenConfigError::ModelType(other.unwrap_or("missing").to_owned())),
-        }
+        };
         let text = top.section("text_config").unwrap_or(Section { name: "", values: top.values });
         let vision = top.section("vision_config").ok_or_else(|| top.missing("vision_config"))?;
-        let vision = vision_config(&vision)?;
-        let text_config = text_config(&text)?;
+        let vision = match tower {
+            Tower::Qwen2_5 => vision_config(&vision)?,
+            Tower::Qwen2 => qwen2_vision_config(&vision)?,
+        };
+        let text_config = text_config(&text, tower)?;
         if vision.out != text_config.hidden {
             let needed = format!("the language model's hidden_size, {},", text_config.hidden);
-            return Err(wrong("vision_config.out_hidden_size", vision.out, needed));
+            let key = match tower {
+                Tower::Qwen2_5 => "vision_config.out_hidden_size",
+                Tower::Qwen2 => "vision_config.hidden_size",
+            };
+            return Err(wrong(key, vision.out, needed));
         }
         let tied = match top.values.get("tie_word_embeddings") {
             None => text.flag("tie_word_embeddings", false)?,
@@ -203,35 +250,75 @@ impl QwenConfig {
 fn vision_config(section: &Section<'_>) -> Result<VisionConfig, QwenConfigError> {
     section.only("hidden_act", &["silu"])?;
     section.only("model_type", &["qwen2_5_vl", "qwen2_5_vl_vision"])?;
-    let channels_key = ["in_channels", "in_chans"];
-    let channels_key = channels_key.into_iter().find(|key| section.values.contains_key(*key));
     let config = VisionConfig {
+        tower: Tower::Qwen2_5,
         depth: section.size("depth", 1, MAX_BLOCKS)?,
         hidden: section.size("hidden_size", 1, MAX_WIDTH)?,
         heads: section.size("num_heads", 1, MAX_WIDTH)?,
         intermediate: section.size("intermediate_size", 1, MAX_WIDTH)?,
         out: section.size("out_hidden_size", 1, MAX_WIDTH)?,
-        channels: channels_key.map_or(Ok(3), |key| section.size(key, 3, 3))?,
+        channels: channels(section)?,
         patch: section.size("patch_size", 1, 256)?,
         temporal_patch: section.size("temporal_patch_size", 1, 16)?,
         merge: section.size("spatial_merge_size", 1, 16)?,
         window: section.size("window_size", 1, MAX_WIDTH)?,
         full_blocks: full_blocks(section)?,
     };
-    // The rotary angles of rows and columns take half of a head each, in pairs.
-    section.whole_heads(config.hidden, config.heads, "num_heads", 4)?;
+    rotary(section, &config)?;
     let token = config.patch * config.merge;
     if !config.window.is_multiple_of(token) {
         let needed = format!("a multiple of patch_size x spatial_merge_size, {token},");
         return Err(wrong("vision_config.window_size", config.window, needed));
     }
+    Ok(config)
+}
+
+/// Of Qwen2-VL, which calls the tower's width `embed_dim` and the language model's `hidden_size`.
+fn qwen2_vision_config(section: &Section<'_>) -> Result<VisionConfig, QwenConfigError> {
+    section.only("hidden_act", &["quick_gelu"])?;
+    section.only("model_type", &["qwen2_vl", "qwen2_vl_vision"])?;
+    let hidden = section.size("embed_dim", 1, MAX_WIDTH)?;
+    let times = match section.values.contains_key("mlp_ratio") {
+        true => section.size("mlp_ratio", 1, 64)?,
+        false => 4,
+    };
+    let depth = section.size("depth", 1, MAX_BLOCKS)?;
+    let (patch, merge) =
+        (section.size("patch_size", 1, 256)?, section.size("spatial_merge_size", 1, 16)?);
+    let config = VisionConfig {
+        tower: Tower::Qwen2,
+        depth,
+        hidden,
+        heads: section.size("num_heads", 1, MAX_WIDTH)?,
+        intermediate: hidden * times,
+        out: section.size("hidden_size", 1, MAX_WIDTH)?,
+        channels: channels(section)?,
+        patch,
+        temporal_patch: section.size("temporal_patch_size", 1, 16)?,
+        merge,
+        window: patch * merge,
+        full_blocks: (0..depth).collect(),
+    };
+    rotary(section, &config)?;
+    Ok(config)
+}
+
+fn channels(section: &Section<'_>) -> Result<usize, QwenConfigError> {
+    let key = ["in_channels", "in_chans"];
+    let key = key.into_iter().find(|key| section.values.contains_key(*key));
+    key.map_or(Ok(3), |key| section.size(key, 3, 3))
+}
+
+/// The rotary angles of rows and columns take half of a head each, in pairs.
+fn rotary(section: &Section<'_>, config: &VisionConfig) -> Result<(), QwenConfigError> {
+    section.whole_heads(config.hidden, config.heads, "num_heads", 4)?;
     if let Some(rope) = section.section("rope_parameters")
         && let Some(theta) = rope.values.get("rope_theta").and_then(Value::as_f64)
         && theta != 10_000.0
     {
         return Err(wrong("vision_config.rope_parameters.rope_theta", theta, "10000"));
     }
-    Ok(config)
+    Ok(())
 }
 
 fn full_blocks(section: &Section<'_>) -> Result<Vec<usize>, QwenConfigError> {
@@ -251,9 +338,10 @@ fn full_blocks(section: &Section<'_>) -> Result<Vec<usize>, QwenConfigError> {
     Ok(blocks)
 }
 
-fn text_config(section: &Section<'_>) -> Result<TextConfig, QwenConfigError> {
+fn text_config(section: &Section<'_>, tower: Tower) -> Result<TextConfig, QwenConfigError> {
     section.only("hidden_act", &["silu"])?;
-    section.only("model_type", &["qwen2_5_vl", "qwen2_5_vl_text"])?;
+    let name = tower.model_type();
+    section.only("model_type", &[name, &format!("{name}_text")])?;
     if section.flag("use_sliding_window", false)? {
         return Err(wrong(&section.key("use_sliding_window"), true, "false"));
     }
@@ -561,7 +649,13 @@ mod tests {
             ("\"use_sliding_window\": false", "\"use_sliding_window\": true", "use_sliding_window"),
             ("\"rms_norm_eps\": 1e-06", "\"rms_norm_eps\": -1", "rms_norm_eps = -1"),
             ("\"in_chans\": 3", "\"in_chans\": 1", "in_chans = 1"),
-            ("\"model_type\": \"qwen2_5_vl\"", "\"model_type\": \"qwen2_vl\"", "qwen2_vl"),
+            ("\"model_type\": \"qwen2_5_vl\"", "\"model_type\": \"qwen3_vl\"", "qwen3_vl"),
+            // A tower of Qwen2.5-VL under the name of the older family.
+            (
+                "\"model_type\": \"qwen2_5_vl\"",
+                "\"model_type\": \"qwen2_vl\"",
+                "vision_config.hidden_act",
+            ),
             ("\"vision_config\"", "\"vision\"", "vision_config is missing"),
             ("\"type\": \"mrope\"", "\"type\": \"yarn\"", "type = \"yarn\""),
             (
@@ -577,6 +671,36 @@ mod tests {
         }
         assert!(matches!(QwenConfig::from_json("[]"), Err(QwenConfigError::Json(_))));
         assert!(matches!(QwenConfig::from_json("{"), Err(QwenConfigError::Json(_))));
+    }
+
+    #[test]
+    fn qwen_the_published_layout_of_the_older_family_is_read() {
+        let old = |vision: &str| {
+            let (head, _) = FLAT_3B.split_once("\"vision_config\"").unwrap();
+            let head = head
+                .replace("qwen2_5_vl", "qwen2_vl")
+                .replace("2048", "1536")
+                .replace("num_attention_heads\": 16", "num_attention_heads\": 12");
+            let rope = r#""rope_scaling": {"type": "mrope", "mrope_section": [16, 24, 24]}"#;
+            let json =
+                format!("{head} \"vision_config\": {vision}, {rope}, \"vocab_size\": 151936}}");
+            QwenConfig::from_json(&json)
+        };
+        let vision = r#"{"depth": 32, "embed_dim": 1280, "mlp_ratio": 4, "num_heads": 16,
+            "in_chans": 3, "hidden_size": 1536, "patch_size": 14, "spatial_merge_size": 2,
+            "spatial_patch_size": 14, "temporal_patch_size": 2}"#;
+        let config = old(vision).unwrap();
+        assert_eq!((config.vision.tower, config.vision.out), (Tower::Qwen2, 1536));
+        assert_eq!((config.vision.hidden, config.vision.intermediate), (1280, 5120));
+        assert_eq!(config.vision.full_blocks.len(), 32);
+        for (from, to, names) in [
+            ("\"embed_dim\": 1280, ", "", "vision_config.embed_dim is missing"),
+            ("\"hidden_size\": 1536", "\"hidden_size\": 3584", "vision_config.hidden_size = 3584"),
+            ("\"mlp_ratio\": 4", "\"mlp_ratio\": 0", "mlp_ratio = 0"),
+        ] {
+            let error = old(&vision.replacen(from, to, 1)).unwrap_err().to_string();
+            assert!(error.contains(names), "{from} -> {to}: {error}");
+        }
     }
 
     #[test]

@@ -10,11 +10,14 @@ use super::{
     linear::{Adapter, Linear, LinearShape, UNADAPTED},
 };
 
-/// RMSNorm (Zhang and Sennrich 2019), computed in float32.
+/// RMSNorm (Zhang and Sennrich 2019), or with a bias LayerNorm (Ba et al. 2016), computed in
+/// float32.
 #[derive(Clone, Debug)]
 pub struct Norm {
     /// `[1, width]`.
     weight: Tensor<2>,
+    /// `[1, width]`.
+    bias: Option<Tensor<2>>,
     eps: f64,
 }
 
@@ -23,8 +26,16 @@ impl Norm {
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
         let given = FloatDType::from(x.dtype());
         let x = x.cast(FloatDType::F32);
+        let x = match self.bias {
+            Some(_) => x.clone() - x.mean_dim(1),
+            None => x,
+        };
         let scale = x.clone().square().mean_dim(1).add_scalar(self.eps).sqrt().recip();
-        (x * scale).cast(given) * self.weight.clone()
+        let x = (x * scale).cast(given) * self.weight.clone();
+        match &self.bias {
+            Some(bias) => x + bias.clone(),
+            None => x,
+        }
     }
 }
 
@@ -64,6 +75,43 @@ impl Mlp {
     /// Its layers, by number.
     pub fn slots(&self) -> impl Iterator<Item = usize> {
         [self.gate.slot(), self.up.slot(), self.down.slot()].into_iter()
+    }
+}
+
+/// `fc2(act(fc1 x))` with QuickGELU, `x sigmoid(1.702 x)` (Hendrycks and Gimpel 2016).
+#[derive(Clone, Debug)]
+pub struct PlainMlp {
+    first: Linear,
+    second: Linear,
+}
+
+impl PlainMlp {
+    /// Loads the two layers at `name`.
+    ///
+    /// # Errors
+    /// When a tensor is missing or misshapen.
+    pub fn load(
+        loader: &mut Loader<'_>,
+        name: &str,
+        hidden: usize,
+        inner: usize,
+    ) -> Result<Self, QwenError> {
+        Ok(PlainMlp {
+            first: loader.linear(&format!("{name}.fc1"), hidden, inner, true)?,
+            second: loader.linear(&format!("{name}.fc2"), inner, hidden, true)?,
+        })
+    }
+
+    /// `[rows, hidden]` to the same.
+    pub fn forward(&self, x: Tensor<2>, adapter: Option<&Adapter>) -> Tensor<2> {
+        let x = self.first.forward(x, adapter);
+        let gate = activation::sigmoid(x.clone().mul_scalar(1.702));
+        self.second.forward(x * gate, adapter)
+    }
+
+    /// Its layers, by number.
+    pub fn slots(&self) -> impl Iterator<Item = usize> {
+        [self.first.slot(), self.second.slot()].into_iter()
     }
 }
 
@@ -156,6 +204,15 @@ impl<'a> Loader<'a> {
     /// When the tensor is missing or misshapen.
     pub fn norm(&mut self, name: &str, width: usize, eps: f64) -> Result<Norm, QwenError> {
         let weight: Tensor<1> = self.tensor(&format!("{name}.weight"), [width])?;
-        Ok(Norm { weight: weight.unsqueeze(), eps })
+        Ok(Norm { weight: weight.unsqueeze(), bias: None, eps })
+    }
+
+    /// A norm with a mean and a bias, from `NAME.weight` and `NAME.bias`.
+    ///
+    /// # Errors
+    /// When a tensor is missing or misshapen.
+    pub fn layer_norm(&mut self, name: &str, width: usize, eps: f64) -> Result<Norm, QwenError> {
+        let bias: Tensor<1> = self.tensor(&format!("{name}.bias"), [width])?;
+        Ok(Norm { bias: Some(bias.unsqueeze()), ..self.norm(name, width, eps)? })
     }
 }

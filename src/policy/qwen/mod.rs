@@ -1,4 +1,4 @@
-//! Qwen2.5-VL with a low-rank adapter, in burn.
+//! Qwen2.5-VL, and Qwen2-VL, with a low-rank adapter, in burn.
 //!
 //! A checkpoint folder is read by [`config`] and [`weights`]; questions and pictures become
 //! prompts in [`processor`] and [`picture`]. A prompt becomes embeddings ([`vision`], [`rope`],

@@ -16,6 +16,7 @@ use safetensors::{Dtype, tensor::TensorView};
 use serde_json::{Map, Value, json};
 
 use super::{
+    config::Tower,
     linear::{Adapter, LinearShape, MisfitError, PairData},
     tensor_file::TensorFile,
     weights::{WeightsError, long_name},
@@ -321,7 +322,11 @@ pub fn write(
         }
         scales.push((&layer.name, rank, pair.scale));
     }
-    let Some(config) = config(&scales, base) else {
+    let tower = match layers.iter().any(|layer| layer.name.ends_with("mlp.fc1")) {
+        true => Tower::Qwen2,
+        false => Tower::Qwen2_5,
+    };
+    let Some(config) = config(&scales, base, tower) else {
         return Err(PeftError::Empty(folder.join(WEIGHTS)));
     };
     let failed = |error: String| PeftError::Write(error);
@@ -341,7 +346,7 @@ pub fn write(
 }
 
 /// The configuration of an adapter with these layers, ranks and scales; none without layers.
-fn config(layers: &[(&str, usize, f64)], base: &str) -> Option<Value> {
+fn config(layers: &[(&str, usize, f64)], base: &str, tower: Tower) -> Option<Value> {
     let (_, rank, scale) = *layers.first()?;
     let alpha = |rank: usize, scale: f64| scale * rank as f64;
     let (mut ranks, mut alphas) = (Map::new(), Map::new());
@@ -358,10 +363,15 @@ fn config(layers: &[(&str, usize, f64)], base: &str) -> Option<Value> {
         whole if whole.fract() == 0.0 && whole.abs() < 1e9 => json!(whole as i64),
         other => json!(other),
     };
+    let class = match tower {
+        Tower::Qwen2_5 => "Qwen2_5_VLForConditionalGeneration",
+        Tower::Qwen2 => "Qwen2VLForConditionalGeneration",
+    };
+    let name = tower.model_type();
     Some(json!({
         "auto_mapping": {
-            "base_model_class": "Qwen2_5_VLForConditionalGeneration",
-            "parent_library": "transformers.models.qwen2_5_vl.modeling_qwen2_5_vl",
+            "base_model_class": class,
+            "parent_library": format!("transformers.models.{name}.modeling_{name}"),
         },
         "base_model_name_or_path": base,
         "bias": "none",

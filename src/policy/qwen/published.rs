@@ -1,6 +1,6 @@
 //! The shapes of the published checkpoints, and under which licence each is.
 
-use super::{QwenConfig, TextConfig, VisionConfig};
+use super::{QwenConfig, TextConfig, VisionConfig, config::Tower};
 
 /// Qwen2.5-VL-3B.
 pub fn qwen2_5_vl_3b() -> QwenConfig {
@@ -12,13 +12,25 @@ pub fn qwen2_5_vl_7b() -> QwenConfig {
     published(28, 3584, 28, 4, 18_944, 152_064, false)
 }
 
+/// Qwen2-VL-2B.
+pub fn qwen2_vl_2b() -> QwenConfig {
+    let mut config = published(28, 1536, 12, 2, 8960, 151_936, true);
+    config.text.max_positions = 32_768;
+    config.vision.tower = Tower::Qwen2;
+    config.vision.intermediate = 5120;
+    config.vision.full_blocks = (0..config.vision.depth).collect();
+    config
+}
+
 /// What a user must know about the licence of the checkpoint with this shape.
 pub fn licence(config: &QwenConfig) -> &'static str {
-    match (config.text.layers, config.text.hidden) {
-        (36, 2048) => {
+    match (config.vision.tower, config.text.layers, config.text.hidden) {
+        (Tower::Qwen2_5, 36, 2048) => {
             "Qwen2.5-VL-3B: its weights are under the Qwen research licence, which does not allow commercial use"
         }
-        (28, 3584) => "Qwen2.5-VL-7B: its weights are under Apache-2.0",
+        (Tower::Qwen2_5, 28, 3584) => "Qwen2.5-VL-7B: its weights are under Apache-2.0",
+        (Tower::Qwen2, 28, 1536) => "Qwen2-VL-2B: its weights are under Apache-2.0",
+        (Tower::Qwen2, 28, 3584) => "Qwen2-VL-7B: its weights are under Apache-2.0",
         _ => "weights of another size: see the licence that came with them",
     }
 }
@@ -34,6 +46,7 @@ fn published(
 ) -> QwenConfig {
     QwenConfig {
         vision: VisionConfig {
+            tower: Tower::Qwen2_5,
             depth: 32,
             hidden: 1280,
             heads: 16,

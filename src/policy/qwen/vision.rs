@@ -2,7 +2,8 @@
 //!
 //! Most blocks attend within windows only. The patches are put in an order in which windows
 //! of one size stand together, so that their attention is one batched product each and no
-//! mask over all pairs of patches is ever made.
+//! mask over all pairs of patches is ever made. The tower of Qwen2-VL has no windows: one order
+//! serves it as well as another, so it goes through the same steps.
 
 use burn::{
     Tensor,
@@ -11,7 +12,8 @@ use burn::{
 
 use super::{
     QwenConfig, QwenError, attention,
-    layers::{Loader, Mlp, Norm},
+    config::Tower,
+    layers::{Loader, Mlp, Norm, PlainMlp},
     linear::{Adapter, Linear},
     rope::{PositionRule, Rope},
 };
@@ -80,13 +82,36 @@ pub struct Route {
     rope: Rope,
 }
 
+/// The feed-forward layers of a block.
+#[derive(Debug)]
+enum Feed {
+    Gated(Box<Mlp>),
+    Plain(Box<PlainMlp>),
+}
+
+impl Feed {
+    fn forward(&self, x: Tensor<2>, adapter: Option<&Adapter>) -> Tensor<2> {
+        match self {
+            Feed::Gated(mlp) => mlp.forward(x, adapter),
+            Feed::Plain(mlp) => mlp.forward(x, adapter),
+        }
+    }
+
+    fn slots(&self) -> Vec<usize> {
+        match self {
+            Feed::Gated(mlp) => mlp.slots().collect(),
+            Feed::Plain(mlp) => mlp.slots().collect(),
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Block {
     norm1: Norm,
     norm2: Norm,
     qkv: Linear,
     proj: Linear,
-    mlp: Mlp,
+    mlp: Feed,
     heads: usize,
     full: bool,
 }
@@ -147,16 +172,29 @@ impl Vision {
         let vision = &config.vision;
         let (hidden, unit) = (vision.hidden, vision.merge * vision.merge);
         let patch_values = vision.channels * vision.temporal_patch * vision.patch * vision.patch;
+        let norm = |loader: &mut Loader<'_>, name: &str| match vision.tower {
+            Tower::Qwen2_5 => loader.norm(name, hidden, 1e-6),
+            Tower::Qwen2 => loader.layer_norm(name, hidden, 1e-6),
+        };
+        let inner = vision.intermediate;
+        let feed = |loader: &mut Loader<'_>, name: &str| match vision.tower {
+            Tower::Qwen2_5 => {
+                Mlp::load(loader, name, hidden, inner, true).map(|mlp| Feed::Gated(mlp.into()))
+            }
+            Tower::Qwen2 => {
+                PlainMlp::load(loader, name, hidden, inner).map(|mlp| Feed::Plain(mlp.into()))
+            }
+        };
         let patch_embed = loader.patch_embed("model.visual.patch_embed.proj", vision)?;
         let mut blocks = Vec::with_capacity(vision.depth);
         for i in 0..vision.depth {
             let at = |part: &str| format!("model.visual.blocks.{i}.{part}");
             blocks.push(Block {
-                norm1: loader.norm(&at("norm1"), hidden, 1e-6)?,
-                norm2: loader.norm(&at("norm2"), hidden, 1e-6)?,
+                norm1: norm(loader, &at("norm1"))?,
+                norm2: norm(loader, &at("norm2"))?,
                 qkv: loader.linear(&at("attn.qkv"), hidden, 3 * hidden, true)?,
                 proj: loader.linear(&at("attn.proj"), hidden, hidden, true)?,
-                mlp: Mlp::load(loader, &at("mlp"), hidden, vision.intermediate, true)?,
+                mlp: feed(loader, &at("mlp"))?,
                 heads: vision.heads,
                 full: vision.full_blocks.contains(&i),
             });
@@ -165,7 +203,7 @@ impl Vision {
         Ok(Vision {
             patch_embed,
             blocks,
-            norm: loader.norm("model.visual.merger.ln_q", hidden, 1e-6)?,
+            norm: norm(loader, "model.visual.merger.ln_q")?,
             merge_in: loader.linear("model.visual.merger.mlp.0", merged, merged, true)?,
             merge_out: loader.linear("model.visual.merger.mlp.2", merged, vision.out, true)?,
             rule: PositionRule { image_token: config.image_token, merge: vision.merge },
