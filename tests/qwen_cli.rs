@@ -209,7 +209,7 @@ fn wait_for(file: &Path, mut child: Child) -> Child {
     let begun = Instant::now();
     while !file.is_file() {
         let over = child.try_wait().unwrap().is_some();
-        if over || begun.elapsed() > Duration::from_secs(120) {
+        if over || begun.elapsed() > Duration::from_secs(300) {
             let _ = child.kill();
             let ended = child.wait_with_output().unwrap();
             panic!("no {}: {}", file.display(), String::from_utf8_lossy(&ended.stderr));
