@@ -120,7 +120,7 @@ const EDGE_TANGENT: f32 = 0.414_214;
 /// A direction that is not sideways needs at least this ratio of depths, exp(0.12) …
 const LEAST_RATIO: f32 = 1.127_497;
 /// … and a sideways one at most this, exp(0.035).
-const SAME_RATIO: f32 = 1.035_620;
+const SAME_RATIO: f32 = 1.035_62;
 /// The answer stays the same if the target were farther or nearer by this ratio, exp(0.08):
 /// what one picture cannot tell is not asked.
 const ROOM_RATIO: f32 = 1.083_287;
