@@ -57,7 +57,7 @@ pub fn split(arguments: Vec<OsString>) -> Result<(Vec<OsString>, RosArgs), Strin
     Ok((rest.into_iter().map(OsString::from).collect(), ros))
 }
 
-/// A level of ROS as a filter of what is logged; DDS itself stays quiet.
+/// A level of ROS as a filter of what is logged; DDS and what runs the encoder stay quiet.
 pub fn level(level: LogLevel) -> String {
     let level = match level {
         LogLevel::Debug => "debug",
@@ -65,7 +65,7 @@ pub fn level(level: LogLevel) -> String {
         LogLevel::Warn => "warn",
         LogLevel::Error | LogLevel::Fatal => "error",
     };
-    format!("{level},rustdds=error,ros2_client=warn")
+    format!("{level},rustdds=error,ros2_client=warn,tract=warn")
 }
 
 /// Runs the subcommand.

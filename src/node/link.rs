@@ -10,7 +10,6 @@ use std::{
     net::{IpAddr, Ipv4Addr},
     path::Path,
     sync::{Arc, Mutex},
-    thread::JoinHandle,
     time::{Duration, Instant},
 };
 
@@ -80,7 +79,6 @@ pub struct Link {
     pub node: SharedNode,
     /// The participant.
     pub context: Context,
-    spinning: Option<JoinHandle<()>>,
     loops: BTreeSet<u32>,
 }
 
@@ -120,14 +118,14 @@ impl Link {
             .new_node(name, options)
             .map_err(|e| NodeError::Dds { what: identity.full(), why: e.to_string() })?;
         let spinner = node.spinner().map_err(dds("spinner"))?;
-        let spinning =
-            std::thread::Builder::new().name("ros graph".to_owned()).spawn(move || {
-                if let Err(error) = futures::executor::block_on(spinner.spin()) {
-                    tracing::error!("the graph is no longer followed: {error}");
-                }
-            })?;
+        // It ends with the node, which tells it when it is dropped.
+        std::thread::Builder::new().name("ros graph".to_owned()).spawn(move || {
+            if let Err(error) = futures::executor::block_on(spinner.spin()) {
+                tracing::error!("the graph is no longer followed: {error}");
+            }
+        })?;
         let node = Arc::new(Mutex::new(node));
-        Ok(Link { node, context, spinning: Some(spinning), loops: own })
+        Ok(Link { node, context, loops: own })
     }
 
     /// Whether its event loops run.
@@ -143,16 +141,5 @@ impl Link {
         std::mem::swap(&mut *locked(&self.node), &mut *locked(&new.node));
         std::mem::swap(&mut self.node, &mut new.node);
         std::mem::replace(self, new)
-    }
-}
-
-impl Drop for Link {
-    fn drop(&mut self) {
-        locked(&self.node).stop_spinner();
-        if let Some(spinning) = self.spinning.take()
-            && spinning.join().is_err()
-        {
-            tracing::error!("the graph's thread panicked");
-        }
     }
 }
