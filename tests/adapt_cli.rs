@@ -16,7 +16,7 @@ fn json(path: &Path) -> Value {
 
 /// A run small enough for a test; most of its time goes into encoding.
 const SMALL: &str = "[learn]\nsteps = 120\nmax_views = 30\nmemory_per_kind = 400\n\
-                     [split]\ntasks_per_kind = 60\n";
+                     [split]\ntasks_per_kind = 60\n[promote]\ncheck_every = 30\n";
 
 #[test]
 fn a_rendered_room_is_learnt_saved_and_evaluated_and_the_same_seed_gives_the_same_weights() {
@@ -59,6 +59,11 @@ fn a_rendered_room_is_learnt_saved_and_evaluated_and_the_same_seed_gives_the_sam
     for key in ["reward", "reward_std", "frac_reward_zero_std", "entropy", "grad_norm"] {
         assert!(line[key].is_number(), "{key}: {line}");
     }
+
+    // A run with an end tests its last candidate, however many steps lie before it.
+    let checks = std::fs::read_to_string(first.join("checks.jsonl")).unwrap();
+    let checks: Vec<Value> = checks.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    assert_eq!(checks.iter().map(|c| c["step"].as_u64()).collect::<Vec<_>>(), [Some(120)]);
 
     // The exact settings can be run again, and one seed gives one result.
     let second = run_in("second");

@@ -9,15 +9,15 @@ use super::{
     alarm::{Alarm, Reaction, candidate_alarm, factory_alarm},
     exam::{Exam, exam},
     learner::Learner,
-    promote::{self, Rejection, compare},
+    promote::{self, Rejection, Set, compare},
 };
 use crate::{
     policy::compact::{CompactError, CompactPolicy},
     tally::Tally,
 };
 
-/// Where a candidate that forgot too much is tested again, between the serving policy (0) and
-/// itself (1).
+/// Where a candidate that learnt something here and forgot too much is tested again, between the
+/// serving policy (0) and itself (1).
 const NEARER: [f64; 9] = [0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1];
 
 /// What became of a tested candidate.
@@ -27,7 +27,7 @@ pub struct Check {
     pub step: u64,
     /// Mean accuracy of the serving policy over sets and kinds, before this.
     pub serving: f64,
-    /// That of the candidate.
+    /// That of the candidate, or of what is promoted between the two.
     pub candidate: f64,
     /// How far the promoted policy lies from the serving one to the candidate; less than 1 for
     /// a candidate that forgot too much.
@@ -73,8 +73,9 @@ pub struct Candidates {
 }
 
 impl Learner {
-    /// Tests the candidate now: it is promoted or it is not. One that forgot too much is tested
-    /// again at places nearer and nearer to the serving policy.
+    /// Tests the candidate now: it is promoted or it is not. One that answers
+    /// better here and is rejected for what it forgot is tested again at places nearer and nearer
+    /// to the serving policy.
     ///
     /// # Errors
     /// When a policy cannot answer.
@@ -105,8 +106,10 @@ impl Learner {
             (Some(alarm), _) => Some(Rejection::Alarm(alarm.name().to_owned())),
             (None, compared) => compared.err(),
         };
+        let here = |exam: &Exam| promote::mean(&promote::of_set(&exam.answers, Set::Local));
+        let learnt_here = here(&candidate) > here(&serving);
         let mut taken = check.rejected.is_none().then_some((whole.clone(), candidate));
-        if let Some(Rejection::KindFell { .. } | Rejection::Forgot { .. }) = check.rejected {
+        if check.rejected.is_some() && alarm.is_none() && learnt_here {
             for part in NEARER {
                 let nearer = Arc::new(whole.blended(&self.serving, part));
                 let exam = exam(&nearer, &self.held_out)?;

@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     check::Candidates,
+    feed::nothing,
     keeper::Keeper,
     learner::{Learner, Progress},
-    replay::{Frames, ReplayError, Watch, nothing},
+    replay::{Frames, ReplayError, Watch},
     summary::{CheckpointCounts, FrameCounts, UpdateCounts},
 };
 use crate::tally::Tally;

@@ -46,9 +46,11 @@ pub enum Use {
 }
 
 impl LocalConfig {
-    /// As it suits a recording of this length: at least one whole round of blocks fits in.
+    /// As it suits a recording of this length: at least three whole rounds of blocks fit in, so
+    /// that candidates are not judged by a single place.
     pub fn fitted(self, length_s: f64) -> Self {
-        let block_s = (length_s / self.every.max(1) as f64).min(self.block_s).max(1e-9);
+        const ROUNDS: f64 = 3.0;
+        let block_s = (length_s / (ROUNDS * self.every.max(1) as f64)).min(self.block_s).max(1e-9);
         LocalConfig { block_s, gap_s: self.gap_s.min(0.2 * block_s), ..self }
     }
 

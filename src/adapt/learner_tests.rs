@@ -112,6 +112,31 @@ fn a_poisoned_reward_is_never_promoted_and_the_candidate_starts_again() {
 }
 
 #[test]
+fn a_candidate_that_forgot_is_promoted_part_of_the_way_and_not_as_it_is() {
+    let mut config = config();
+    // Nothing of the start is rehearsed, and the field looks unlike anything it knows.
+    config.learn.rehearse = 0.0;
+    config.promote.check_every = u64::MAX;
+    let mut negatives = frames(20);
+    negatives.iter_mut().for_each(|frame| image::imageops::invert(&mut frame.color));
+    let start = CompactPolicy::builtin(Device::flex()).unwrap();
+    let mut learner = Learner::new(start, true, config).unwrap();
+    learner.inherit(Heritage::builtin().unwrap());
+    learner.offer_frames(negatives, 4).unwrap();
+    learn(&mut learner, 200);
+    let before = exam(learner.start(), &learner.held_out).unwrap().answers;
+    let candidate = exam(learner.candidate(), &learner.held_out).unwrap().answers;
+    assert!(promote::nothing_forgotten(&before, &candidate).is_err(), "it forgot nothing");
+    let check = learner.check().unwrap();
+    assert!(check.rejected.is_none() && check.alarm.is_none(), "{check:?}");
+    assert!(check.part < 1.0 && check.version == 1, "{check:?}");
+    let serving = exam(&learner.policy(), &learner.held_out).unwrap().answers;
+    promote::nothing_forgotten(&before, &serving).unwrap();
+    assert_eq!(promote::mean(&serving), check.candidate, "the one that was tested serves");
+    assert!(promote::mean(&serving) > promote::mean(&before), "{check:?}");
+}
+
+#[test]
 fn a_good_candidate_is_promoted_and_can_be_rolled_back() {
     let random = CompactPolicy::new(config().policy, 1, Device::flex()).unwrap();
     let mut learner = Learner::new(random, false, config()).unwrap();

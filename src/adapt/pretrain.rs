@@ -6,11 +6,12 @@ use burn::tensor::Device;
 use serde::Serialize;
 
 use super::{
+    feed::nothing,
     gate::Gate,
     heritage::{self, Heritage},
     learner::LearnerError,
     memory::Memory,
-    replay::{FrameCounts, Frames, ReplayError, RunConfig, UpdateCounts, Watch, nothing, task_set},
+    replay::{FrameCounts, Frames, ReplayError, RunConfig, UpdateCounts, Watch, task_set},
     trainer::{Maker, Trainer},
 };
 use crate::{

@@ -117,17 +117,19 @@ pub fn nothing_fell(before: &Answers, candidate: &Answers) -> Result<(), Rejecti
     worst.map_or(Ok(()), |(_, fell)| Err(fell))
 }
 
+/// The answers to one set alone.
+pub fn of_set(answers: &Answers, wanted: Set) -> Answers {
+    let of_it = answers.iter().filter(|((set, _), _)| *set == wanted);
+    of_it.map(|(group, tasks)| (group.clone(), tasks.clone())).collect()
+}
+
 /// Whether a candidate still knows what the start did: no kind of the factory set fell, and
 /// hardly their mean. Many small falls, each within its bound, must not add up either.
 ///
 /// # Errors
 /// [`Rejection::KindFell`] or [`Rejection::Forgot`].
 pub fn nothing_forgotten(start: &Answers, candidate: &Answers) -> Result<(), Rejection> {
-    let factory = |answers: &Answers| -> Answers {
-        let factory = answers.iter().filter(|((set, _), _)| *set == Set::Factory);
-        factory.map(|(group, tasks)| (group.clone(), tasks.clone())).collect()
-    };
-    let (start, candidate) = (factory(start), factory(candidate));
+    let (start, candidate) = (of_set(start, Set::Factory), of_set(candidate, Set::Factory));
     nothing_fell(&start, &candidate)?;
     let by = mean(&start) - mean(&candidate);
     match by > FORGIVEN + 1e-9 {

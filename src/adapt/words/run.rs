@@ -10,8 +10,9 @@ use super::{
 };
 use crate::{
     adapt::{
+        feed::Plan,
         memory::Memory,
-        replay::{Frames, Plan, Watch, add_blind},
+        replay::{Frames, Watch, add_blind},
         score::{self, Scores},
         split::{Part, Split, SplitConfig},
         summary::{FrameCounts, UpdateCounts},

@@ -8,10 +8,11 @@ use super::{WordsConfig, WordsError};
 use crate::{
     adapt::{
         blind::Shown,
+        feed::Plan,
         gate::Gate,
         learner::evenly,
         memory::Memory,
-        replay::{Plan, Watch},
+        replay::Watch,
         score::{Score, Scores},
         summary::FrameCounts,
         trainer::{Counts, Maker},

@@ -16,7 +16,9 @@
 
 use std::path::{Path, PathBuf};
 
-use serde_json::{Map, Value};
+use serde_json::Value;
+
+use super::section::{Section, in_file, object, wrong};
 
 /// What the blocks of the vision tower are made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -180,7 +182,7 @@ pub enum QwenConfigError {
 }
 
 /// The largest configuration that is read, bytes.
-const MAX_BYTES: u64 = 4 << 20;
+pub(super) const MAX_BYTES: u64 = 4 << 20;
 
 impl QwenConfig {
     /// Reads `config.json` of a checkpoint folder.
@@ -463,133 +465,6 @@ impl GenerationConfig {
 const MAX_BLOCKS: usize = 1024;
 /// The largest width that is believed: products of three of them fit 64 bits.
 const MAX_WIDTH: usize = 1 << 20;
-
-/// One object of a configuration, and how it is called in errors.
-struct Section<'a> {
-    name: &'a str,
-    values: &'a Map<String, Value>,
-}
-
-impl<'a> Section<'a> {
-    fn key(&self, key: &str) -> String {
-        match self.name {
-            "" => key.to_owned(),
-            name => format!("{name}.{key}"),
-        }
-    }
-
-    fn missing(&self, key: &str) -> QwenConfigError {
-        QwenConfigError::Missing { key: self.key(key) }
-    }
-
-    fn section(&self, key: &'a str) -> Option<Section<'a>> {
-        Some(Section { name: key, values: self.values.get(key)?.as_object()? })
-    }
-
-    fn text(&self, key: &str) -> Option<&'a str> {
-        self.values.get(key)?.as_str()
-    }
-
-    /// Refuses a text other than `allowed`; a missing one is fine.
-    fn only(&self, key: &str, allowed: &[&str]) -> Result<(), QwenConfigError> {
-        match self.values.get(key) {
-            None | Some(Value::Null) => Ok(()),
-            Some(value) if value.as_str().is_some_and(|text| allowed.contains(&text)) => Ok(()),
-            Some(value) => Err(wrong(&self.key(key), value, allowed.join(" or "))),
-        }
-    }
-
-    fn flag(&self, key: &str, default: bool) -> Result<bool, QwenConfigError> {
-        match self.values.get(key) {
-            None | Some(Value::Null) => Ok(default),
-            Some(value) => {
-                value.as_bool().ok_or_else(|| wrong(&self.key(key), value, "true or false"))
-            }
-        }
-    }
-
-    fn size(&self, key: &str, least: usize, most: usize) -> Result<usize, QwenConfigError> {
-        let value = self.values.get(key).ok_or_else(|| self.missing(key))?;
-        let size = value.as_u64().and_then(|size| usize::try_from(size).ok());
-        let needed = || match least == most {
-            true => least.to_string(),
-            false => format!("a whole number from {least} to {most}"),
-        };
-        size.filter(|size| (least..=most).contains(size))
-            .ok_or_else(|| wrong(&self.key(key), value, needed()))
-    }
-
-    fn number(&self, key: &str, least: f64, most: f64) -> Result<f64, QwenConfigError> {
-        let value = self.values.get(key).ok_or_else(|| self.missing(key))?;
-        value
-            .as_f64()
-            .filter(|number| (least..=most).contains(number))
-            .ok_or_else(|| wrong(&self.key(key), value, format!("a number from {least} to {most}")))
-    }
-
-    fn token(&self, key: &str, vocabulary: usize) -> Result<u32, QwenConfigError> {
-        Ok(self.size(key, 0, vocabulary - 1)? as u32)
-    }
-
-    /// One token or a list of them.
-    fn tokens(&self, key: &str) -> Result<Option<Vec<u32>>, QwenConfigError> {
-        let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
-        let value = match self.values.get(key) {
-            None | Some(Value::Null) => return Ok(None),
-            Some(value) => value,
-        };
-        let ids = match value {
-            Value::Array(all) => all.iter().map(id).collect(),
-            one => id(one).map(|id| vec![id]),
-        };
-        ids.map(Some).ok_or_else(|| wrong(&self.key(key), value, "a token or a list of tokens"))
-    }
-
-    /// Refuses heads that do not divide the width into pieces of a multiple of `unit`.
-    fn whole_heads(
-        &self,
-        hidden: usize,
-        heads: usize,
-        key: &str,
-        unit: usize,
-    ) -> Result<(), QwenConfigError> {
-        match hidden.is_multiple_of(heads) && (hidden / heads).is_multiple_of(unit) {
-            true => Ok(()),
-            false => {
-                let needed = format!("a number that divides {hidden} into multiples of {unit}");
-                Err(wrong(&self.key(key), heads, needed))
-            }
-        }
-    }
-}
-
-fn wrong(key: &str, value: impl std::fmt::Display, needed: impl Into<String>) -> QwenConfigError {
-    // A hostile value may be long.
-    let mut value = value.to_string();
-    if let Some((end, _)) = value.char_indices().nth(80) {
-        value.truncate(end);
-        value.push_str("...");
-    }
-    QwenConfigError::Wrong { key: key.to_owned(), value, needed: needed.into() }
-}
-
-fn object(json: &str) -> Result<Map<String, Value>, QwenConfigError> {
-    serde_json::from_str(json).map_err(|error| QwenConfigError::Json(error.to_string()))
-}
-
-fn in_file<T>(
-    path: &Path,
-    parse: impl Fn(&str) -> Result<T, QwenConfigError>,
-) -> Result<T, QwenConfigError> {
-    let failed = |source| QwenConfigError::Read { path: path.to_owned(), source };
-    let bytes = std::fs::metadata(path).map_err(failed)?.len();
-    if bytes > MAX_BYTES {
-        return Err(QwenConfigError::TooLarge { path: path.to_owned(), bytes });
-    }
-    let text = std::fs::read_to_string(path).map_err(failed)?;
-    parse(&text)
-        .map_err(|source| QwenConfigError::File { path: path.to_owned(), source: Box::new(source) })
-}
 
 #[cfg(test)]
 mod tests {

@@ -22,6 +22,7 @@ pub mod processor;
 pub mod published;
 mod resize;
 pub mod rope;
+mod section;
 mod tensor_file;
 pub mod text;
 pub mod train;

@@ -1,0 +1,214 @@
+//! Frames of a recording as what is learnt from and what is tested on.
+
+use std::sync::Arc;
+
+use rayon::prelude::*;
+
+use super::{
+    gate::Gate,
+    keeper::Keeper,
+    learner::{Learner, evenly},
+    memory::Memory,
+    replay::{Cursor, Frames, ReplayError, Watch, add_tests},
+    settings::RunConfig,
+    split::{Part, Split, SplitConfig},
+    summary::FrameCounts,
+    trainer::{Counts, LearnConfig, Maker},
+};
+use crate::{
+    frame::{Extent, RgbdFrame},
+    policy::compact::{CompactError, CompactPolicy, observe::Observation},
+    tally::Tally,
+    task::{TaskKind, TaskSet},
+};
+
+/// Frames that are prepared at once, so that no more than these are in memory.
+const CHUNK: usize = 8;
+/// More held-out frames than this tell nothing new.
+const MAX_HELD_OUT_FRAMES: u64 = 160;
+
+/// How many frames are taken and what is made of each.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Plan {
+    train_every: u64,
+    views: u64,
+    held_out_every: u64,
+    held_out_frames: u64,
+    tasks_per_kind: u64,
+}
+
+impl Plan {
+    pub(super) fn new(config: &RunConfig, extent: &Extent) -> Self {
+        Self::of(&config.split, &config.learn, extent)
+    }
+
+    pub(super) fn of(split: &SplitConfig, learn: &LearnConfig, extent: &Extent) -> Self {
+        let part = |part: f64| ((extent.frames as f64 * part).ceil() as u64).max(1);
+        let train = part(1.0 - split.held_out - split.gap);
+        let held_out = part(split.held_out);
+        let max_views = learn.max_views.max(1);
+        Plan {
+            train_every: train.div_ceil(max_views),
+            views: (max_views / train).clamp(1, learn.views.max(1)),
+            held_out_every: held_out.div_ceil(MAX_HELD_OUT_FRAMES),
+            held_out_frames: held_out.min(MAX_HELD_OUT_FRAMES),
+            tasks_per_kind: split.tasks_per_kind,
+        }
+    }
+
+    /// Views of each training frame.
+    #[cfg(feature = "vlm")]
+    pub(super) fn views(&self) -> u64 {
+        self.views
+    }
+
+    /// Whether the next training frame is used; counts it.
+    #[cfg(feature = "vlm")]
+    pub(super) fn is_train(&self, seen: &mut u64) -> bool {
+        *seen += 1;
+        (*seen - 1).is_multiple_of(self.train_every.max(1))
+    }
+
+    /// Whether the next held-out frame is used; counts it.
+    #[cfg(feature = "vlm")]
+    pub(super) fn is_held_out(&self, seen: &mut u64) -> bool {
+        *seen += 1;
+        (*seen - 1).is_multiple_of(self.held_out_every.max(1))
+    }
+
+    pub(super) fn for_all(self, extent: &Extent) -> Self {
+        Plan {
+            held_out_every: extent.frames.div_ceil(MAX_HELD_OUT_FRAMES).max(1),
+            held_out_frames: extent.frames.clamp(1, MAX_HELD_OUT_FRAMES),
+            ..self
+        }
+    }
+
+    /// Attempts for each held-out frame: depth tasks are often not to be had, and cheap.
+    pub(super) fn attempts(&self, kind: &TaskKind) -> u64 {
+        let even = self.tasks_per_kind.div_ceil(self.held_out_frames);
+        if kind.needs_depth() { (6 * even).min(192) } else { (even + 1).min(48) }
+    }
+}
+
+/// A recording that is read.
+pub(super) struct Run<'a> {
+    pub(super) config: &'a RunConfig,
+    pub(super) split: Split,
+    pub(super) plan: Plan,
+    pub(super) tasks: TaskSet,
+    pub(super) gate: Gate,
+    pub(super) observer: Arc<CompactPolicy>,
+    pub(super) held_out: Vec<Memory<Observation>>,
+    pub(super) cursor: Cursor,
+}
+
+impl Run<'_> {
+    /// Reads all frames; training frames go to the learner, held-out ones become test tasks.
+    pub(super) fn feed<E: std::error::Error + 'static>(
+        &mut self,
+        mut frames: Frames<'_, E>,
+        mut learner: Option<(&mut Learner, &mut Keeper<'_>)>,
+        watch: &mut dyn Watch,
+    ) -> Result<(), ReplayError<E>> {
+        let (mut train, mut held_out) = (Vec::new(), Vec::new());
+        self.gate.resume(std::mem::take(&mut self.cursor.taken));
+        let mut done = self.cursor.read;
+        while let Some(frame) = frames().map_err(ReplayError::Source)? {
+            watch.advance(1);
+            if done > 0 {
+                done -= 1;
+                continue;
+            }
+            self.cursor.read += 1;
+            match self.part(&frame, watch.stopped()) {
+                Some(Part::Train) => train.push(frame),
+                Some(_) => held_out.extend(self.cursor.frames.admit(&mut self.gate, frame)),
+                None => continue,
+            }
+            let save = learner.as_ref().is_some_and(|(_, keeper)| keeper.due());
+            if let Some((learner, keeper)) = &mut learner
+                && (train.len() >= CHUNK || save)
+            {
+                learner.offer_frames(std::mem::take(&mut train), self.plan.views)?;
+                if save {
+                    self.keep_for_test(&std::mem::take(&mut held_out))?;
+                    let cursor = Cursor { taken: self.gate.taken(), ..self.cursor.clone() };
+                    watch.flush();
+                    keeper.save(learner, &cursor, |files| add_tests(files, &self.held_out));
+                }
+                watch.rest();
+            }
+            if held_out.len() >= CHUNK {
+                self.keep_for_test(&std::mem::take(&mut held_out))?;
+            }
+        }
+        if let Some((learner, _)) = learner {
+            learner.offer_frames(train, self.plan.views)?;
+        }
+        self.keep_for_test(&held_out)?;
+        let all = std::mem::take(&mut self.held_out);
+        self.held_out = evenly(all, self.plan.tasks_per_kind as usize);
+        self.cursor.fed = true;
+        Ok(())
+    }
+
+    /// What a frame is for; none: nothing, and it is counted why.
+    fn part(&mut self, frame: &RgbdFrame, stopped: bool) -> Option<Part> {
+        let part = self.split.part(frame.stamp_ns);
+        if stopped && part == Part::Train {
+            self.cursor.frames.drop("stopped");
+            return None;
+        }
+        let (seen, every) = match part {
+            Part::Gap => {
+                self.cursor.frames.drop("gap");
+                return None;
+            }
+            Part::Train => (&mut self.cursor.train_seen, self.plan.train_every),
+            Part::HeldOut => (&mut self.cursor.held_out_seen, self.plan.held_out_every),
+        };
+        *seen += 1;
+        if !(*seen - 1).is_multiple_of(every.max(1)) {
+            self.cursor.frames.drop("not_needed");
+            return None;
+        }
+        Some(part)
+    }
+
+    fn keep_for_test(&mut self, frames: &[RgbdFrame]) -> Result<(), CompactError> {
+        // Seeds apart from those of training: a rerun on the same frames asks other tasks.
+        let run_seed = crate::task::seed::mix(self.config.seed, 0x7e57);
+        let maker = Maker { tasks: &self.tasks, sensor: self.config.tasks.sensor, run_seed };
+        let (policy, plan) = (&*self.observer, self.plan);
+        let made: Vec<_> = frames
+            .par_iter()
+            .map(|frame| maker.make(policy, frame, 0, |kind| plan.attempts(kind)))
+            .collect::<Result<_, _>>()?;
+        for (memories, counts) in made {
+            self.held_out.extend(memories);
+            self.cursor.counts.merge(&counts);
+        }
+        Ok(())
+    }
+}
+
+/// Why there is nothing to learn from or to test on, with the counts that say so.
+pub(super) fn nothing<E: std::error::Error + 'static>(
+    what: &'static str,
+    frames: &FrameCounts,
+    counts: &Counts,
+) -> ReplayError<E> {
+    let list = |tally: &Tally| {
+        let counts: Vec<String> = tally.iter().map(|(k, n)| format!("{k} {n}")).collect();
+        if counts.is_empty() { "none".to_owned() } else { counts.join(", ") }
+    };
+    let why = format!(
+        "{} frames read, {} used (skipped: {}); tasks not made: {}",
+        frames.read,
+        frames.used,
+        list(&frames.skipped),
+        list(&counts.skipped)
+    );
+    ReplayError::Nothing { what, why }
+}
