@@ -24,6 +24,8 @@ use crate::{
 
 /// Frames that are prepared at once, so that no more than these are in memory.
 const CHUNK: usize = 8;
+/// Colour tasks asked for, of those that are wanted: hardly one cannot be made.
+const SPARE: f64 = 1.05;
 /// More held-out frames than this tell nothing new.
 const MAX_HELD_OUT_FRAMES: u64 = 160;
 
@@ -84,10 +86,25 @@ impl Plan {
         }
     }
 
-    /// Attempts for each held-out frame: depth tasks are often not to be had, and cheap.
-    pub(super) fn attempts(&self, kind: &TaskKind) -> u64 {
-        let even = self.tasks_per_kind.div_ceil(self.held_out_frames);
-        if kind.needs_depth() { (6 * even).min(192) } else { (even + 1).min(48) }
+    /// How many colour tasks of each kind to ask of the next held-out frame, when `asked` were
+    /// asked of those before it and `seen` held-out frames came, this one and such as the gate
+    /// refused among them. Each of their pictures is encoded: hardly more than are needed.
+    fn color_tasks(&self, seen: u64, asked: u64) -> u64 {
+        let wanted = self.tasks_per_kind as f64 * SPARE;
+        let by_now = wanted * seen.div_ceil(self.held_out_every.max(1)) as f64;
+        let by_now = (by_now / self.held_out_frames as f64).ceil() as u64;
+        by_now.saturating_sub(asked).min(48)
+    }
+
+    /// Tasks of each kind on each held-out frame, if all frames give the same.
+    pub(super) fn even(&self) -> u64 {
+        self.tasks_per_kind.div_ceil(self.held_out_frames)
+    }
+
+    /// Attempts at tasks of a kind on a held-out frame of which so many colour tasks are asked.
+    /// Depth tasks are often not to be had, and cheap: they share the frame's own picture.
+    pub(super) fn attempts(&self, kind: &TaskKind, color_tasks: u64) -> u64 {
+        if kind.needs_depth() { (6 * self.even()).min(192) } else { color_tasks }
     }
 }
 
@@ -123,7 +140,7 @@ impl Run<'_> {
             self.cursor.read += 1;
             match self.part(&frame, watch.stopped()) {
                 Some(Part::Train) => train.push(frame),
-                Some(_) => held_out.extend(self.cursor.frames.admit(&mut self.gate, frame)),
+                Some(_) => held_out.extend(self.admit(frame)),
                 None => continue,
             }
             let save = learner.as_ref().is_some_and(|(_, keeper)| keeper.due());
@@ -176,14 +193,22 @@ impl Run<'_> {
         Some(part)
     }
 
-    fn keep_for_test(&mut self, frames: &[RgbdFrame]) -> Result<(), CompactError> {
+    /// A held-out frame that passes the gate, and how many colour tasks are asked of it.
+    fn admit(&mut self, frame: RgbdFrame) -> Option<(RgbdFrame, u64)> {
+        let frame = self.cursor.frames.admit(&mut self.gate, frame)?;
+        let count = self.plan.color_tasks(self.cursor.held_out_seen, self.cursor.color_tasks);
+        self.cursor.color_tasks += count;
+        Some((frame, count))
+    }
+
+    fn keep_for_test(&mut self, frames: &[(RgbdFrame, u64)]) -> Result<(), CompactError> {
         // Seeds apart from those of training: a rerun on the same frames asks other tasks.
         let run_seed = crate::task::seed::mix(self.config.seed, 0x7e57);
         let maker = Maker { tasks: &self.tasks, sensor: self.config.tasks.sensor, run_seed };
         let (policy, plan) = (&*self.observer, self.plan);
         let made: Vec<_> = frames
             .par_iter()
-            .map(|frame| maker.make(policy, frame, 0, |kind| plan.attempts(kind)))
+            .map(|(frame, count)| maker.make(policy, frame, 0, |kind| plan.attempts(kind, *count)))
             .collect::<Result<_, _>>()?;
         for (memories, counts) in made {
             self.held_out.extend(memories);
@@ -211,4 +236,33 @@ pub(super) fn nothing<E: std::error::Error + 'static>(
         list(&counts.skipped)
     );
     ReplayError::Nothing { what, why }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Colour tasks of each kind that are asked of a recording whose gate lets every `passes`th
+    /// held-out frame through.
+    fn asked(frames: u64, passes: u64) -> u64 {
+        let extent = Extent { first_ns: 0, last_ns: 1, frames };
+        let plan = Plan::new(&RunConfig::default(), &extent);
+        let mut asked = 0;
+        for seen in 1..=plan.held_out_frames * plan.held_out_every {
+            let used = (seen - 1).is_multiple_of(plan.held_out_every);
+            if used && seen.div_ceil(plan.held_out_every).is_multiple_of(passes) {
+                asked += plan.color_tasks(seen, asked);
+            }
+        }
+        asked
+    }
+
+    #[test]
+    fn hardly_more_colour_tasks_are_encoded_than_are_tested_whatever_the_gate_refuses() {
+        let wanted = RunConfig::default().split.tasks_per_kind;
+        for (frames, passes) in [(60, 1), (232, 1), (232, 3), (5000, 1), (100_000, 7)] {
+            let asked = asked(frames, passes);
+            assert!((wanted..=wanted * 11 / 10 + 1).contains(&asked), "{frames} {passes}: {asked}");
+        }
+    }
 }

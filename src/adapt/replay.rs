@@ -131,6 +131,8 @@ pub(super) struct Cursor {
     pub(super) read: u64,
     pub(super) train_seen: u64,
     pub(super) held_out_seen: u64,
+    /// Colour tasks of each kind that were asked of held-out frames.
+    pub(super) color_tasks: u64,
     /// All frames were read.
     pub(super) fed: bool,
     pub(super) frames: FrameCounts,

@@ -17,7 +17,7 @@ pub struct SplitConfig {
 
 impl Default for SplitConfig {
     fn default() -> Self {
-        SplitConfig { held_out: 0.25, gap: 0.05, tasks_per_kind: 360 }
+        SplitConfig { held_out: 0.25, gap: 0.05, tasks_per_kind: 320 }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{
     cell::RefCell,
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use burn::tensor::Device;
@@ -135,6 +135,7 @@ pub fn run(args: AdaptArgs, context: &Context) -> Result<Outcome, CliError> {
     }
     #[cfg(feature = "vlm")]
     super::qwen::no_adapter(args.adapter.as_deref(), &args.policy)?;
+    let started = Instant::now();
     let device = args.device.open()?;
     let files = args.resume.as_deref().map(last_checkpoint).transpose()?;
     if args.forever || files.as_ref().is_some_and(forever::is_forever) {
@@ -189,10 +190,11 @@ pub fn run(args: AdaptArgs, context: &Context) -> Result<Outcome, CliError> {
         });
         Ok(frames)
     };
+    let loaded = started.elapsed();
     let replayed = replay(job, open, &mut watch);
+    let learnt = Instant::now();
     watch.finish();
     let (learner, mut summary) = replayed.map_err(from_replay)?;
-    summary.peak_rss_bytes = memory_bytes("VmHWM:").unwrap_or(0);
     policy_arg::save(&out.join("policy"), &learner.policy(), &learner.heritage())?;
     if !context.stopped() {
         // It came to its end: there is nothing to resume.
@@ -208,6 +210,9 @@ pub fn run(args: AdaptArgs, context: &Context) -> Result<Outcome, CliError> {
             &sampled.borrow(),
         )?;
     }
+    summary.peak_rss_bytes = memory_bytes("VmHWM:").unwrap_or(0);
+    // What a user waits for: all of it.
+    summary.wall_seconds.total += (loaded + learnt.elapsed()).as_secs_f64();
     let written = Written { summary: &summary, unpaired: &report.unpaired, lost: &report.lost };
     let json =
         serde_json::to_string_pretty(&written).map_err(|e| CliError::Other(Box::new(e)))? + "\n";
@@ -240,9 +245,8 @@ fn write_reference(
         split.as_ref().is_none_or(|split| split.part(frame.stamp_ns) == Part::Train)
     };
     let mut checker = Checker::for_reference(policy, config.tasks.sensor);
-    for frame in sampled.evenly(FRAMES, learnt) {
-        checker.add(frame).map_err(|e| other(Box::new(e)))?;
-    }
+    let frames = sampled.evenly(FRAMES, learnt);
+    checker.add_all(&frames).map_err(|e| other(Box::new(e)))?;
     if let Some(reference) = checker.reference() {
         let json = serde_json::to_string(&reference).map_err(|e| other(Box::new(e)))? + "\n";
         write(&folder.join(REFERENCE_FILE), json.as_bytes())?;

@@ -93,9 +93,9 @@ pub fn run(args: HealthArgs, context: &Context) -> Result<Outcome, CliError> {
     }
     let progress = context.progress("check", "frames", Some(frames.len() as u64));
     let mut checker = Checker::new(&loaded.policy, SensorModel::default());
-    for frame in frames {
-        checker.add(frame).map_err(|e| other(Box::new(e)))?;
-        progress.add(1);
+    for frames in frames.chunks(4) {
+        checker.add_all(frames).map_err(|e| other(Box::new(e)))?;
+        progress.add(frames.len() as u64);
     }
     progress.finish();
     let report = checker.report(reference.as_ref());

@@ -6,6 +6,7 @@
 //! so. A [`Reference`] holds what a policy's own frames looked like when it learnt.
 
 use image::imageops;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -258,8 +259,29 @@ impl<'a> Checker<'a> {
     /// # Errors
     /// [`HealthError`] when the frame is too small or the policy fails.
     pub fn add(&mut self, frame: &RgbdFrame) -> Result<(), HealthError> {
-        let registered = frame.registration != Registration::Unregistered;
-        self.unregistered += usize::from(frame.depth_m.is_some() && !registered);
+        let signs = self.signs_of(frame)?;
+        self.count(frame, signs);
+        Ok(())
+    }
+
+    /// As [`Checker::add`] for several frames at once, on all threads of the current rayon pool.
+    ///
+    /// # Errors
+    /// As [`Checker::add`]; then none of them counts.
+    pub fn add_all(&mut self, frames: &[&RgbdFrame]) -> Result<(), HealthError> {
+        let signs: Vec<Signs> =
+            frames.par_iter().map(|frame| self.signs_of(frame)).collect::<Result<_, _>>()?;
+        frames.iter().zip(signs).for_each(|(frame, signs)| self.count(frame, signs));
+        Ok(())
+    }
+
+    fn count(&mut self, frame: &RgbdFrame, signs: Signs) {
+        let unregistered = frame.registration == Registration::Unregistered;
+        self.unregistered += usize::from(frame.depth_m.is_some() && unregistered);
+        self.signs.push(signs);
+    }
+
+    fn signs_of(&self, frame: &RgbdFrame) -> Result<Signs, HealthError> {
         let frame = &shrunk(frame)?;
         let look = self.sense.look(&frame.color)?;
         let lies = look.orientation()?;
@@ -302,11 +324,13 @@ impl<'a> Checker<'a> {
             }
             signs.ordered = ordered(&signs.points);
             signs.upper_farther = slope(&heights);
-            signs.aligned = align::scores(&frame.color, depth_m, &self.ways);
-            signs.windows = planes::windows(depth_m, self.sensor);
+            // These two speak for themselves: a reference holds nothing of them.
+            if !self.learns {
+                signs.aligned = align::scores(&frame.color, depth_m, &self.ways);
+                signs.windows = planes::windows(depth_m, self.sensor);
+            }
         }
-        self.signs.push(signs);
-        Ok(())
+        Ok(signs)
     }
 
     /// How many frames have been looked at.

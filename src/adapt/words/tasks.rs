@@ -66,7 +66,7 @@ impl<'a> Tasks<'a> {
         let run_seed = seed::mix(self.config.seed, 0x7e57);
         let maker = Maker { tasks: &self.set, sensor: self.config.tasks.sensor, run_seed };
         // Tasks that are kept hold pictures: no more attempts than are needed.
-        let attempts = |kind: &TaskKind| self.plan.attempts(kind).min(4);
+        let attempts = |kind: &TaskKind| self.plan.attempts(kind, self.plan.even() + 1).min(4);
         let made: Vec<_> = frames
             .par_iter()
             .map(|frame| maker.make(policy, frame, 0, attempts))
