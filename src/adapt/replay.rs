@@ -327,9 +327,8 @@ fn learner<E: std::error::Error + 'static>(
         }
     };
     let learnt = 1.0 - config.split.held_out - config.split.gap;
-    let learn_s = (extent.last_ns - extent.first_ns) as f64 * 1e-9 * learnt;
     let mut fitted = config.clone();
-    fitted.promote.local = fitted.promote.local.fitted(learn_s);
+    fitted.promote.local = fitted.promote.local.fitted(extent.seconds() * learnt);
     // A run with an end has one candidate, its last: what is tested while the learning rate is
     // high was promoted for its luck, and stood in the way of what came later.
     fitted.promote.check_every = fitted.promote.check_every.max(config.learn.steps);

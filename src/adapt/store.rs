@@ -82,12 +82,15 @@ pub fn to_bytes<'a>(
     let mut index = Vec::new();
     ciborium::into_writer(&Index { patches: writer.patches, tasks }, &mut index)
         .map_err(|e| StoreError::Write(e.to_string()))?;
-    let mut bytes = Vec::with_capacity(HEAD + index.len() + writer.features.len());
+    // The features are by far the largest part: they are copied once, to where they stay.
+    let mut bytes = Vec::with_capacity(HEAD + index.len() + 2 * writer.length as usize);
     bytes.extend_from_slice(MAGIC);
     bytes.extend_from_slice(&[0; 32]);
     bytes.extend_from_slice(&(index.len() as u64).to_le_bytes());
     bytes.extend_from_slice(&index);
-    bytes.extend_from_slice(&writer.features);
+    for value in writer.features.into_iter().flatten() {
+        bytes.extend_from_slice(&value.to_le_bytes());
+    }
     let digest = Sha256::digest(&bytes[40..]);
     bytes[8..40].copy_from_slice(&digest);
     Ok(bytes)
@@ -129,20 +132,23 @@ pub fn from_bytes(bytes: &[u8]) -> Result<Vec<Memory<Observation>>, StoreError> 
 }
 
 #[derive(Default)]
-struct Writer {
+struct Writer<'a> {
     patches: Vec<PatchAt>,
     known: HashMap<*const PatchFeatures, usize>,
-    features: Vec<u8>,
+    features: Vec<&'a [f16]>,
+    /// Of all features together.
+    length: u64,
 }
 
-impl Writer {
-    fn halves(&mut self, values: &[f16]) -> Span {
-        let start = self.features.len() as u64 / 2;
-        values.iter().for_each(|value| self.features.extend_from_slice(&value.to_le_bytes()));
+impl<'a> Writer<'a> {
+    fn halves(&mut self, values: &'a [f16]) -> Span {
+        let start = self.length;
+        self.features.push(values);
+        self.length += values.len() as u64;
         (start, values.len() as u64)
     }
 
-    fn patch(&mut self, patch: &Arc<PatchFeatures>) -> usize {
+    fn patch(&mut self, patch: &'a Arc<PatchFeatures>) -> usize {
         if let Some(known) = self.known.get(&Arc::as_ptr(patch)) {
             return *known;
         }
@@ -156,7 +162,7 @@ impl Writer {
         self.patches.len() - 1
     }
 
-    fn task(&mut self, task: &Memory<Observation>) -> TaskAt {
+    fn task(&mut self, task: &'a Memory<Observation>) -> TaskAt {
         let Observation { picture_size, question, evidence } = &task.observation;
         let evidence = match evidence {
             Evidence::Patches(patches) => {

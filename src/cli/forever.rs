@@ -12,10 +12,13 @@ use crate::{
     adapt::{
         checkpoint::{Checkpoints, FileSystem, Files},
         field::{FieldCursor, FieldSummary, Until, field},
+        heritage::Heritage,
         keeper::Keeper,
         learner::Learner,
+        replay::measure,
     },
     policy::compact::CompactPolicy,
+    source,
 };
 
 /// The most views of a frame: where frames keep coming, new ones teach more than views.
@@ -37,38 +40,53 @@ pub fn run(
     context: &Context,
 ) -> Result<Outcome, CliError> {
     let other = |e: Box<dyn std::error::Error + Send + Sync>| CliError::Other(e);
-    let (mut learner, mut cursor) = match files {
-        Some(files) => Learner::from_files::<FieldCursor>(&files, device.clone())
-            .map_err(|e| other(Box::new(e)))?,
+    let reading = Reading::default();
+    let resumed = files.map(|files| Learner::from_files::<FieldCursor>(&files, device.clone()));
+    let resumed = resumed.transpose().map_err(|e| other(Box::new(e)))?;
+    let (out, mut watch, mut learner, mut cursor) = match resumed {
+        Some((learner, cursor)) => {
+            let from_step = learner.trainer().steps();
+            let (out, watch) =
+                adapt::open_run(args, &cursor.source, learner.config(), from_step, context)?;
+            (out, watch, learner, cursor)
+        }
         None => {
             let mut config = adapt::config(args)?;
             // The highest learning rate is for a run with an end.
             config.learn.steps = 0;
             config.learn.views = config.learn.views.min(VIEWS);
-            let (known, policy, heritage) = match adapt::start(&args.policy, device, &mut config)? {
+            let start = adapt::start(&args.policy, device, &mut config)?;
+            let (out, mut watch) = adapt::open_run(args, &args.source, &config, 0, context)?;
+            // A recording that is shorter than a round of blocks would never be tested on.
+            let extent = match source::extent(&args.source) {
+                Some(extent) => extent,
+                None => {
+                    let frames = reading.open(&args.source, &args.source_args.options())?;
+                    measure(frames, &mut watch).map_err(from_replay)?
+                }
+            };
+            config.promote.local = config.promote.local.fitted(extent.seconds());
+            let (known, policy, heritage) = match start {
                 Some((policy, heritage)) => (true, policy, heritage),
                 None => {
                     let random =
                         CompactPolicy::new(config.policy.clone(), config.seed, device.clone());
-                    (false, random.map_err(|e| other(Box::new(e)))?, Default::default())
+                    (false, random.map_err(|e| other(Box::new(e)))?, Heritage::default())
                 }
             };
             let mut learner =
                 Learner::new(policy, known, config).map_err(|e| other(Box::new(e)))?;
             learner.inherit(heritage);
             let cursor = FieldCursor { source: args.source.clone(), ..FieldCursor::default() };
-            (learner, cursor)
+            (out, watch, learner, cursor)
         }
     };
     let (config, source) = (learner.config().clone(), cursor.source.clone());
-    let from_step = learner.trainer().steps();
-    let (out, mut watch) = adapt::open_run(args, &source, &config, from_step, context)?;
     let checkpoints =
         Checkpoints::new(out.join("checkpoints"), FileSystem, config.checkpoint.clone());
     let mut keeper = Keeper::new(Some(&checkpoints), config.checkpoint.every_s);
     let until =
         Until { budget: args.max_seconds.map(adapt::seconds).transpose()?, steps: args.steps };
-    let reading = Reading::default();
     let options = args.source_args.options();
     let open = || reading.open(&source, &options);
     let learnt = field(&mut learner, &mut cursor, open, until, &mut keeper, &mut watch);

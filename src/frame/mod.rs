@@ -71,6 +71,13 @@ pub struct Extent {
     pub frames: u64,
 }
 
+impl Extent {
+    /// From the first frame to the last, seconds.
+    pub fn seconds(&self) -> f64 {
+        self.last_ns.saturating_sub(self.first_ns) as f64 * 1e-9
+    }
+}
+
 /// How the depth picture relates to the colour picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

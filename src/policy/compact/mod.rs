@@ -71,7 +71,7 @@ impl Default for CompactConfig {
             far_dims: [128, 64],
             dropout: 0.2,
             weight_decay: 0.6,
-            start_decay: 0.05,
+            start_decay: 1.0,
             max_grad_norm: 1.0,
         }
     }
