@@ -530,8 +530,11 @@ impl Worker {
                 continue;
             };
             let infos = camera.infos();
-            let frame = framer.frame(&pair, infos.each_ref().map(Option::as_ref));
-            let Some(small) = frame.and_then(|frame| shrunk(&frame).ok()) else { continue };
+            // Not counted: it is what learning takes too, or leaves.
+            let frame = framer.look(&pair, infos.each_ref().map(Option::as_ref));
+            let Some(small) = frame.ok().and_then(|(frame, _)| shrunk(&frame).ok()) else {
+                continue;
+            };
             let mut frames = locked(&self.shared.health);
             let name = &camera.topics().name;
             while frames.iter().filter(|(of, _)| of == name).count() >= HEALTH_FRAMES

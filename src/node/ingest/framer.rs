@@ -48,27 +48,39 @@ impl Framer {
         self.decided.as_ref().map(|(_, registration, why)| (*registration, why.as_str()))
     }
 
-    /// Decodes; none when there is no colour picture to be seen. A frame whose depth is damaged
-    /// is still a colour picture.
-    pub fn frame(
+    /// Decodes, and counts what cannot be; none when there is no colour picture to be seen. A
+    /// frame whose depth is damaged is still a colour picture.
+    pub fn frame(&mut self, pair: &Paired, infos: [Option<&CameraInfo>; 2]) -> Option<RgbdFrame> {
+        match self.look(pair, infos) {
+            Ok((frame, depth_undecoded)) => {
+                depth_undecoded.into_iter().for_each(|why| self.depth_undecoded.add(why));
+                Some(frame)
+            }
+            Err(why) => {
+                self.undecoded.add(why);
+                None
+            }
+        }
+    }
+
+    /// As [`Framer::frame`] without counting, for a second look at a pair: the frame, and why it
+    /// has no depth if that cannot be decoded.
+    ///
+    /// # Errors
+    /// Why the colour picture cannot be decoded.
+    pub fn look(
         &mut self,
         pair: &Paired,
         [info, depth_info]: [Option<&CameraInfo>; 2],
-    ) -> Option<RgbdFrame> {
-        let color = match pair.color.picture.color() {
-            Ok(color) => color,
-            Err(why) => {
-                self.undecoded.add(why);
-                return None;
-            }
-        };
+    ) -> Result<(RgbdFrame, Option<&'static str>), &'static str> {
+        let color = pair.color.picture.color()?;
         let camera = |info: Option<&CameraInfo>, size| decode::intrinsics(&info?.into(), size).ok();
         let (width, height) = color.dimensions();
         let intrinsics = match self.told_intrinsics {
             Some([fx, fy, cx, cy]) => Intrinsics::new(width, height, fx, fy, cx, cy).ok(),
             None => camera(info, (width, height)),
         };
-        let (mut depth_stamp_ns, mut depth_m) = (None, None);
+        let (mut depth_stamp_ns, mut depth_m, mut undecoded) = (None, None, None);
         let mut registration = Registration::Unregistered;
         if let Some((stamp_ns, depth)) = &pair.depth {
             match depth.picture.depth() {
@@ -82,10 +94,10 @@ impl Framer {
                     (depth_stamp_ns, depth_m) = (Some(*stamp_ns), Some(decoded));
                 }
                 // The frame goes on without depth.
-                Err(why) => self.depth_undecoded.add(why),
+                Err(why) => undecoded = Some(why),
             }
         }
-        Some(RgbdFrame {
+        let frame = RgbdFrame {
             id: FrameId::from_stamp(pair.stamp_ns),
             stamp_ns: pair.stamp_ns,
             depth_stamp_ns,
@@ -93,7 +105,8 @@ impl Framer {
             depth_m,
             intrinsics,
             registration,
-        })
+        };
+        Ok((frame, undecoded))
     }
 
     fn decide(&mut self, grounds: Grounds, depth_m: &DepthMap) -> Registration {
