@@ -247,7 +247,7 @@ impl Learner {
             self.state.frozen = false;
         }
         self.trainer.offer_views(&learn, views)?;
-        let attempts = |kind: &TaskKind| if kind.needs_depth() { 16 } else { 2 };
+        let attempts = |kind: &TaskKind| if kind.needs_depth() { 16 } else { 4 };
         let (made, counts) = self.make_tests(&test, LOCAL_SEED, attempts)?;
         self.state.tested.merge(&counts);
         made.into_iter().for_each(|task| self.held_out.offer(task));
