@@ -129,6 +129,11 @@ fn learning_without_end_goes_round_is_counted_and_goes_on_after_a_stop() {
     assert!(summary["remembered"].as_u64().unwrap() <= 2 * 60 + 3 * 10, "{summary}");
     let checks = std::fs::read_to_string(Path::new(out).join("checks.jsonl")).unwrap();
     assert_eq!(checks.lines().count(), 2);
+    // However short the recording, candidates are tested on a part of it.
+    let kept = std::fs::read_dir(Path::new(out).join("checkpoints")).unwrap();
+    let newest = kept.map(|entry| entry.unwrap().path()).max().unwrap();
+    let local = std::fs::metadata(newest.join("recent.tasks")).unwrap().len();
+    assert!(local > 1000, "{local} bytes of local tasks");
 
     let (code, _, stderr) = run(&["adapt", "--resume", out, "--steps", "60"]);
     assert_eq!(code, 0, "{stderr}");

@@ -16,7 +16,7 @@ use crate::{
     tally::Tally,
 };
 
-/// Where a candidate that learnt something here and forgot too much is tested again, between the
+/// Where a candidate that is rejected though it answers better here is tested again, between the
 /// serving policy (0) and itself (1).
 const NEARER: [f64; 9] = [0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1];
 
@@ -73,9 +73,8 @@ pub struct Candidates {
 }
 
 impl Learner {
-    /// Tests the candidate now: it is promoted or it is not. One that answers
-    /// better here and is rejected for what it forgot is tested again at places nearer and nearer
-    /// to the serving policy.
+    /// Tests the candidate now: it is promoted or it is not. One that is rejected though it
+    /// answers better here is tested again at places nearer and nearer to the serving policy.
     ///
     /// # Errors
     /// When a policy cannot answer.

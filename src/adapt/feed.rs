@@ -8,12 +8,13 @@ use super::{
     gate::Gate,
     keeper::Keeper,
     learner::{Learner, evenly},
+    maker::{Counts, Maker},
     memory::Memory,
     replay::{Cursor, Frames, ReplayError, Watch, add_tests},
     settings::RunConfig,
     split::{Part, Split, SplitConfig},
     summary::FrameCounts,
-    trainer::{Counts, LearnConfig, Maker},
+    trainer::LearnConfig,
 };
 use crate::{
     frame::{Extent, RgbdFrame},
@@ -104,7 +105,7 @@ impl Plan {
     /// Attempts at tasks of a kind on a held-out frame of which so many colour tasks are asked.
     /// Depth tasks are often not to be had, and cheap: they share the frame's own picture.
     pub(super) fn attempts(&self, kind: &TaskKind, color_tasks: u64) -> u64 {
-        if kind.needs_depth() { (6 * self.even()).min(192) } else { color_tasks }
+        if kind.needs_depth() { self.even().saturating_mul(6).min(192) } else { color_tasks }
     }
 }
 

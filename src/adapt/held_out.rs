@@ -46,11 +46,18 @@ pub enum Use {
 }
 
 impl LocalConfig {
+    /// How long a recording must be for three whole rounds of blocks, seconds.
+    pub fn enough_s(&self) -> f64 {
+        const ROUNDS: f64 = 3.0;
+        ROUNDS * self.every.max(1) as f64 * self.block_s
+    }
+
     /// As it suits a recording of this length: at least three whole rounds of blocks fit in, so
     /// that candidates are not judged by a single place.
     pub fn fitted(self, length_s: f64) -> Self {
-        const ROUNDS: f64 = 3.0;
-        let block_s = (length_s / (ROUNDS * self.every.max(1) as f64)).min(self.block_s).max(1e-9);
+        let shorter = length_s / self.enough_s();
+        let block_s = self.block_s * if shorter < 1.0 { shorter } else { 1.0 };
+        let block_s = block_s.max(1e-9);
         LocalConfig { block_s, gap_s: self.gap_s.min(0.2 * block_s), ..self }
     }
 

@@ -30,11 +30,12 @@ use super::{
     gate::{Gate, GateConfigError},
     held_out::{HeldOut, LocalConfig, Use},
     heritage::{self, Heritage},
+    maker::{Counts, Maker},
     memory::Memory,
     promote,
     settings::{RunConfig, task_set},
     summary::FrameCounts,
-    trainer::{Counts, Maker, Step, Trainer},
+    trainer::{Step, Trainer},
 };
 use crate::{
     frame::RgbdFrame,

@@ -15,6 +15,7 @@ pub mod held_out;
 pub mod heritage;
 pub mod keeper;
 pub mod learner;
+pub mod maker;
 pub mod memory;
 pub mod places;
 pub mod pretrain;

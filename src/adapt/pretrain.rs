@@ -10,9 +10,10 @@ use super::{
     gate::Gate,
     heritage::{self, Heritage},
     learner::LearnerError,
+    maker::Maker,
     memory::Memory,
     replay::{FrameCounts, Frames, ReplayError, RunConfig, UpdateCounts, Watch, task_set},
-    trainer::{Maker, Trainer},
+    trainer::Trainer,
 };
 use crate::{
     frame::RgbdFrame,

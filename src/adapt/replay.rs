@@ -17,12 +17,13 @@ use super::{
     heritage::Heritage,
     keeper::Keeper,
     learner::{Learner, LearnerError, Progress},
+    maker::Counts,
     memory::Memory,
     score::{self, Scores},
     snapshot::SnapshotError,
     split::{Split, SplitConfig, SplitError},
     store,
-    trainer::{Counts, Step, Taught},
+    trainer::{Step, Taught},
 };
 pub use super::{
     settings::{RunConfig, TaskConfig, task_set},
@@ -400,6 +401,18 @@ pub fn held_out_tasks<'a, E: std::error::Error + 'static>(
 /// # Errors
 /// As [`replay`].
 pub fn measure<E: std::error::Error + 'static>(
+    frames: Frames<'_, E>,
+    watch: &mut dyn Watch,
+) -> Result<Extent, ReplayError<E>> {
+    measure_until(f64::INFINITY, frames, watch)
+}
+
+/// As [`measure`], but no further than until it is certain that the recording is `enough_s` long.
+///
+/// # Errors
+/// As [`replay`].
+pub fn measure_until<E: std::error::Error + 'static>(
+    enough_s: f64,
     mut frames: Frames<'_, E>,
     watch: &mut dyn Watch,
 ) -> Result<Extent, ReplayError<E>> {
@@ -413,7 +426,7 @@ pub fn measure<E: std::error::Error + 'static>(
         so_far.last_ns = so_far.last_ns.max(stamp_ns);
         so_far.frames += 1;
         watch.advance(1);
-        if watch.stopped() {
+        if watch.stopped() || so_far.seconds() >= enough_s {
             break;
         }
     }

@@ -15,7 +15,7 @@ use crate::{
         heritage::Heritage,
         keeper::Keeper,
         learner::Learner,
-        replay::measure,
+        replay::measure_until,
     },
     policy::compact::CompactPolicy,
     source,
@@ -58,14 +58,15 @@ pub fn run(
             let start = adapt::start(&args.policy, device, &mut config)?;
             let (out, mut watch) = adapt::open_run(args, &args.source, &config, 0, context)?;
             // A recording that is shorter than a round of blocks would never be tested on.
+            let local = config.promote.local;
             let extent = match source::extent(&args.source) {
                 Some(extent) => extent,
                 None => {
                     let frames = reading.open(&args.source, &args.source_args.options())?;
-                    measure(frames, &mut watch).map_err(from_replay)?
+                    measure_until(local.enough_s(), frames, &mut watch).map_err(from_replay)?
                 }
             };
-            config.promote.local = config.promote.local.fitted(extent.seconds());
+            config.promote.local = local.fitted(extent.seconds());
             let (known, policy, heritage) = match start {
                 Some((policy, heritage)) => (true, policy, heritage),
                 None => {

@@ -34,4 +34,5 @@ pub mod rosout;
 pub mod run;
 pub mod service;
 pub mod settings;
+mod worker;
 pub mod yaml;

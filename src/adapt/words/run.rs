@@ -11,12 +11,13 @@ use super::{
 use crate::{
     adapt::{
         feed::Plan,
+        maker::Counts,
         memory::Memory,
         replay::{Frames, Watch, add_blind},
         score::{self, Scores},
         split::{Part, Split, SplitConfig},
         summary::{FrameCounts, UpdateCounts},
-        trainer::{Counts, Taught, Trainer},
+        trainer::{Taught, Trainer},
     },
     frame::Extent,
     policy::qwen::policy::{Observation, QwenPolicy},

@@ -11,11 +11,11 @@ use crate::{
         feed::Plan,
         gate::Gate,
         learner::evenly,
+        maker::{Counts, Maker},
         memory::Memory,
         replay::Watch,
         score::{Score, Scores},
         summary::FrameCounts,
-        trainer::{Counts, Maker},
     },
     frame::RgbdFrame,
     policy::{
