@@ -169,19 +169,19 @@ fn a_fifth_more(run_seed: u64) {
 }
 
 #[test]
-#[ignore = "200 updates take some minutes"]
+#[ignore = "200 updates take two minutes or more; .ci/run runs it"]
 fn qwen_tiny_model_earns_a_fifth_more_after_200_updates_seed_1() {
     a_fifth_more(1);
 }
 
 #[test]
-#[ignore = "200 updates take some minutes"]
+#[ignore = "200 updates take two minutes or more; .ci/run runs it"]
 fn qwen_tiny_model_earns_a_fifth_more_after_200_updates_seed_2() {
     a_fifth_more(2);
 }
 
 #[test]
-#[ignore = "200 updates take some minutes"]
+#[ignore = "200 updates take two minutes or more; .ci/run runs it"]
 fn qwen_tiny_model_earns_a_fifth_more_after_200_updates_seed_3() {
     a_fifth_more(3);
 }

@@ -53,7 +53,7 @@ impl fmt::Display for Check {
         )?;
         write!(f, "was {was:.1} %")?;
         match *part < 1.0 {
-            true => write!(f, " ({part} of the way to a candidate that had forgotten too much)"),
+            true => write!(f, " ({part} of the way to a candidate that was refused)"),
             false => Ok(()),
         }
     }
@@ -230,7 +230,7 @@ mod tests {
         let whole = "step 300: promoted to version 2: 90.0 % of the held-out tasks, was 80.0 %";
         assert_eq!(check.to_string(), whole);
         check.part = 0.5;
-        let half = " (0.5 of the way to a candidate that had forgotten too much)";
+        let half = " (0.5 of the way to a candidate that was refused)";
         assert_eq!(check.to_string(), whole.to_owned() + half);
         check.rejected = Some(Rejection::Untested);
         assert!(
