@@ -30,7 +30,7 @@ pub struct LocalConfig {
 
 impl Default for LocalConfig {
     fn default() -> Self {
-        LocalConfig { block_s: 2.0, every: 8, gap_s: 0.4, tasks_per_kind: 120 }
+        LocalConfig { block_s: 2.0, every: 16, gap_s: 0.4, tasks_per_kind: 120 }
     }
 }
 

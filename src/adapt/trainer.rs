@@ -70,16 +70,16 @@ impl Default for LearnConfig {
             TaskKind::BUILTIN.iter().map(|kind| kind.name().to_owned()).zip(values).collect()
         }
         LearnConfig {
-            steps: 1500,
+            steps: 3000,
             views: 24,
-            max_views: 1200,
+            max_views: 900,
             // Colour tasks need many pictures encoded and are soon learnt; depth tasks share
             // one picture and are the hard part.
-            tasks_per_view: by_kind([0.15, 0.08, 0.08], [16.0, 16.0]),
+            tasks_per_view: by_kind([0.15, 0.08, 0.08], [10.0, 12.0]),
             memory_per_kind: 12_000,
             memory_per_patch_kind: 1500,
             steps_per_frame: 4,
-            tasks_per_step: by_kind([8; 3], [96, 128]),
+            tasks_per_step: by_kind([4; 3], [96, 128]),
             redraws: 0,
             rehearse: 0.2,
             learning_rate: 4e-3,

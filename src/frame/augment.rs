@@ -9,11 +9,11 @@ use fast_image_resize::{
     FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer, images::Image as Pixels,
     images::ImageRef,
 };
-use image::RgbImage;
+use image::{Rgb, RgbImage};
 use rand::{Rng, RngExt};
 
 use super::{
-    DepthMap, FrameId, RgbdFrame,
+    DepthMap, FrameId, RgbdFrame, Window,
     convert::{ConvertError, check_size},
 };
 
@@ -21,6 +21,7 @@ use super::{
 const CROPPED: u64 = 1;
 const RESIZED: u64 = 2;
 const JITTERED: u64 = 3;
+const ROLLED: u64 = 4;
 /// Mirroring flips these bits of the id, so that mirroring twice gives the id back.
 const MIRRORED: u64 = 0xA5A5_0F0F_3C3C_9696;
 
@@ -111,6 +112,68 @@ pub fn mirror(frame: &RgbdFrame) -> RgbdFrame {
         intrinsics: frame.intrinsics.map(|k| k.mirrored()),
         ..*frame
     }
+}
+
+/// The part of a frame that a window shows: what the camera would see after a roll about its
+/// optical axis, so that depth stays what it is. Colour is interpolated, depth is that of the
+/// nearest pixel.
+///
+/// # Errors
+/// [`AugmentError::Outside`], with the upright rectangle that holds the window.
+pub fn roll(frame: &RgbdFrame, window: &Window) -> Result<RgbdFrame, AugmentError> {
+    let (picture_width, picture_height) = frame.color.dimensions();
+    let aspect = frame.intrinsics.map_or(1.0, |k| k.fx / k.fy);
+    let (width, height) = window.size;
+    let reach = window.reach(aspect);
+    let inside = |centre: f64, reach: f64, of: u32| {
+        // What rounding may add.
+        const SLACK: f64 = 1e-6;
+        centre - reach >= -SLACK && centre + reach <= f64::from(of) - 1.0 + SLACK
+    };
+    if width == 0
+        || height == 0
+        || !inside(window.centre[0], reach[0], picture_width)
+        || !inside(window.centre[1], reach[1], picture_height)
+    {
+        let [x, y] = [0, 1].map(|i| (window.centre[i] - reach[i]).max(0.0) as u32);
+        let [width, height] = reach.map(|reach| ((2.0 * reach) as u32).saturating_add(1));
+        return Err(AugmentError::Outside { x, y, width, height, picture_width, picture_height });
+    }
+    let source = |u: f64, v: f64| window.source(aspect, [u, v]);
+    let color = RgbImage::from_fn(width, height, |u, v| {
+        bilinear(&frame.color, source(f64::from(u), f64::from(v)))
+    });
+    let [x, y] = window.centre.map(f64::to_bits);
+    let parameters = [ROLLED, x, y, width.into(), height.into(), window.roll_rad.to_bits()];
+    Ok(RgbdFrame {
+        id: frame.id.derived(&parameters),
+        color,
+        depth_m: map_depth(frame, width, height, |u, v| {
+            // A float to integer cast keeps to what is not negative.
+            let [u, v] = source(u as f64, v as f64).map(|at| at.round() as usize);
+            (u.min(picture_width as usize - 1), v.min(picture_height as usize - 1))
+        }),
+        intrinsics: frame.intrinsics.map(|k| k.rolled(window)),
+        ..*frame
+    })
+}
+
+/// The colour between four pixels, in steps of 1/256.
+fn bilinear(color: &RgbImage, [u, v]: [f64; 2]) -> Rgb<u8> {
+    let split = |at: f64, side: u32| {
+        let at = (at.max(0.0) * 256.0).round() as u32;
+        let low = (at >> 8).min(side - 1);
+        (low, (low + 1).min(side - 1), at & 255)
+    };
+    let (left, right, part_x) = split(u, color.width());
+    let (top, bottom, part_y) = split(v, color.height());
+    let [a, b] = [top, bottom].map(|v| [left, right].map(|u| color.get_pixel(u, v).0));
+    Rgb(core::array::from_fn(|i| {
+        let row = |[left, right]: [[u8; 3]; 2]| {
+            u32::from(left[i]) * (256 - part_x) + u32::from(right[i]) * part_x
+        };
+        ((row(a) * (256 - part_y) + row(b) * part_y + (1 << 15)) >> 16) as u8
+    }))
 }
 
 /// A frame at another size: colour by a Catmull-Rom filter (widened when shrinking, so that
@@ -320,6 +383,8 @@ mod tests {
             crop(&frame, 0, 0, 10, 20).unwrap(),
             resize(&frame, 20, 10).unwrap(),
             mirror(&frame),
+            roll(&frame, &window(0.5)).unwrap(),
+            roll(&frame, &window(-0.5)).unwrap(),
             jitter(&frame, &Jitter::default(), &mut rng(1)),
             jitter(&frame, &Jitter::default(), &mut rng(2)),
         ];
@@ -330,6 +395,25 @@ mod tests {
             ids.push(changed.id);
         }
         assert_eq!(crop(&frame, 0, 0, 20, 10).unwrap().id, ids[1], "the same change, the same id");
+    }
+
+    fn window(roll_rad: f64) -> Window {
+        Window { centre: [20.0, 15.0], size: (20, 10), roll_rad }
+    }
+
+    #[test]
+    fn an_upright_window_is_a_crop_and_one_that_leaves_the_picture_is_refused() {
+        let frame = frame(40, 30);
+        let upright = Window { centre: [19.5, 14.5], ..window(0.0) };
+        let rolled = roll(&frame, &upright).unwrap();
+        let cropped = crop(&frame, 10, 10, 20, 10).unwrap();
+        assert_eq!((&rolled.color, &rolled.depth_m), (&cropped.color, &cropped.depth_m));
+        let far = Window { centre: [9.0, 15.0], ..window(0.0) };
+        let error = roll(&frame, &far).unwrap_err().to_string();
+        assert!(error.contains("20x10") && error.contains("40x30"), "{error}");
+        assert!(roll(&frame, &Window { size: (0, 10), ..upright }).is_err());
+        assert!(roll(&frame, &Window { centre: [f64::NAN, 15.0], ..upright }).is_err());
+        assert!(roll(&frame, &window(f64::INFINITY)).is_err());
     }
 
     #[test]
@@ -423,6 +507,42 @@ mod tests {
         fn mirroring_twice_is_the_frame_itself(width in 1_u32..50, height in 1_u32..50) {
             let frame = frame(width, height);
             prop_assert!(same(&mirror(&mirror(&frame)), &frame));
+        }
+
+        #[test]
+        fn a_rolled_view_is_what_the_camera_sees_after_turning_about_its_optical_axis(
+            roll_rad in -3.2_f64..3.2,
+            (width, height) in (1_u32..20, 1_u32..16),
+            (at_u, at_v) in (any::<prop::sample::Index>(), any::<prop::sample::Index>()),
+        ) {
+            let frame = frame(60, 40);
+            let window = Window { centre: [29.3, 19.6], size: (width, height), roll_rad };
+            let rolled = roll(&frame, &window).unwrap();
+            let (u, v) = (at_u.index(width as usize), at_v.index(height as usize));
+            let k = frame.intrinsics.unwrap();
+            let [from_u, from_v] = window.source(k.fx / k.fy, [u as f64, v as f64]);
+            // Colour tells where it was, between pixels too; depth is that of the nearest.
+            let [red, green, _] = rolled.color.get_pixel(u as u32, v as u32).0;
+            prop_assert!((f64::from(red) - from_u).abs() < 0.51, "{red} {from_u}");
+            prop_assert!((f64::from(green) - from_v).abs() < 0.51, "{green} {from_v}");
+            let z_m = rolled.depth_m.as_ref().unwrap()[[v, u]];
+            let nearest = [from_v.round() as usize, from_u.round() as usize];
+            prop_assert_eq!(z_m, frame.depth_m.as_ref().unwrap()[nearest]);
+            // The same point in space, seen by a camera turned by `roll_rad`.
+            let turned = |[x, y]: [f64; 2]| {
+                let (sin, cos) = roll_rad.sin_cos();
+                [cos * x - sin * y, sin * x + cos * y]
+            };
+            let z = f64::from(z_m);
+            let [x, y, _] = rolled.intrinsics.unwrap().point_m(u as f64, v as f64, z);
+            let [want_x, want_y, _] = k.point_m(from_u, from_v, z);
+            let [got_x, got_y] = turned([x, y]);
+            prop_assert!((got_x - want_x).abs() < 1e-6 * z && (got_y - want_y).abs() < 1e-6 * z);
+            // Through the lens too.
+            let ray = [x / z, y / z];
+            let shown = turned(rolled.intrinsics.unwrap().distortion.distort(ray));
+            let want = k.distortion.distort(turned(ray));
+            prop_assert!((shown[0] - want[0]).abs() < 1e-9 && (shown[1] - want[1]).abs() < 1e-9);
         }
 
         #[test]

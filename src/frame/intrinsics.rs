@@ -350,6 +350,28 @@ impl Intrinsics {
         Intrinsics { cx: f64::from(self.width) - 1.0 - self.cx, distortion, ..*self }
     }
 
+    /// The same camera rolled about its optical axis, its picture cut out as
+    /// [`super::augment::roll`] does. Exact for lenses too: what is round stays, the tangential
+    /// terms (p2, p1) turn like the vector that they are.
+    pub fn rolled(&self, window: &super::Window) -> Self {
+        let (sin, cos) = window.roll_rad.sin_cos();
+        let turned = |p1: f64, p2: f64| [cos * p1 - sin * p2, cos * p2 + sin * p1];
+        let distortion = match self.distortion {
+            Distortion::PlumbBob([k1, k2, p1, p2, k3]) => {
+                let [p1, p2] = turned(p1, p2);
+                Distortion::PlumbBob([k1, k2, p1, p2, k3])
+            }
+            Distortion::RationalPolynomial([k1, k2, p1, p2, k3, k4, k5, k6]) => {
+                let [p1, p2] = turned(p1, p2);
+                Distortion::RationalPolynomial([k1, k2, p1, p2, k3, k4, k5, k6])
+            }
+            symmetric @ (Distortion::None | Distortion::Equidistant(_)) => symmetric,
+        };
+        let [cx, cy] = window.of_source(self.fx / self.fy, [self.cx, self.cy]);
+        let (width, height) = window.size;
+        Intrinsics { width, height, cx, cy, distortion, ..*self }
+    }
+
     /// The same camera after its picture was resized.
     pub fn resized(&self, width: u32, height: u32) -> Self {
         let sx = f64::from(width) / f64::from(self.width);

@@ -14,9 +14,11 @@ pub mod quality;
 pub mod registration;
 pub mod rvl;
 pub mod sensor;
+mod window;
 
 pub use intrinsics::{Distortion, Intrinsics, IntrinsicsError};
 pub use sensor::SensorModel;
+pub use window::Window;
 
 /// Depth of every pixel in metres, `[height, width]`, along the optical axis. NaN: none.
 pub type DepthMap = Array2<f32>;

@@ -69,7 +69,7 @@ impl Default for CompactConfig {
             border_dim: 32,
             pair_dim: 32,
             far_dims: [128, 64],
-            dropout: 0.2,
+            dropout: 0.35,
             weight_decay: 0.6,
             start_decay: 1.0,
             max_grad_norm: 1.0,
