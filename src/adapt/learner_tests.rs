@@ -13,6 +13,8 @@ fn config() -> RunConfig {
     config.learn.steps = 120;
     config.learn.views = 1;
     config.promote.check_every = 30;
+    // Of twenty seconds some are tested on.
+    config.promote.local.every = 8;
     config.promote.local.tasks_per_kind = 60;
     config
 }
@@ -118,6 +120,8 @@ fn a_candidate_that_forgot_is_promoted_part_of_the_way_and_not_as_it_is() {
     // all that it knows.
     config.learn.rehearse = 0.0;
     config.policy.start_decay = 0.05;
+    config.policy.dropout = 0.2;
+    config.learn.view.roll = 0.0;
     config.promote.check_every = u64::MAX;
     let mut negatives = frames(20);
     negatives.iter_mut().for_each(|frame| image::imageops::invert(&mut frame.color));

@@ -147,6 +147,8 @@ pub struct Encoder {
     /// Names of the model's outputs that are asked for, without repeats.
     outputs: Vec<String>,
     plans: Vec<Plan>,
+    /// For pictures with a hole, of which only the border outputs are used.
+    holed_plans: Vec<Plan>,
     onnx: Cow<'static, [u8]>,
     digest: String,
     /// Channels of each output, learnt from the first encoded picture.
@@ -157,11 +159,12 @@ pub struct Encoder {
 }
 
 /// Feature maps of one picture, `[channels, rows, cols]` each, in the order of
-/// [`Encoder::outputs`]. A patch has only those that are used of patches, which come first.
+/// [`Encoder::outputs`]. A patch has only those that are used of patches, which come first; a
+/// picture with a hole only those along borders, which come before them.
 pub struct Maps(pub Vec<Array3<f32>>);
 
 impl Encoder {
-    /// Loads the encoder and prepares it for the four configured sizes.
+    /// Loads the encoder and prepares it for the configured sizes.
     ///
     /// # Errors
     /// Any [`EncoderError`]; the message names the file, the size or the output.
@@ -186,22 +189,26 @@ impl Encoder {
         validate(config)?;
         let digest = crate::digest::hex(&bytes);
         let outputs = config.outputs();
-        let mut plans: Vec<Plan> = Vec::new();
-        // Pictures of balanced inpainting tasks may lie on their side.
-        let [width, height] = config.whole_size;
         let of_patches = config.patch_outputs();
-        for (size, outputs) in [
-            ([width, height], &outputs),
-            ([height, width], &outputs),
+        let prepare = |wanted: &[(Size, &[String])]| {
+            let mut plans: Vec<Plan> = Vec::new();
+            for &(size, outputs) in wanted {
+                if plans.iter().all(|plan| plan.size != size) {
+                    plans.push(Plan { size, run: plan(&name, &bytes, outputs, size)? });
+                }
+            }
+            Ok::<_, EncoderError>(plans)
+        };
+        let plans = prepare(&[
+            (config.whole_size, &outputs),
             (config.square_size, &of_patches),
             (config.tall_size, &of_patches),
             (config.wide_size, &of_patches),
-        ] {
-            if plans.iter().all(|plan| plan.size != size) {
-                let run = plan(&name, &bytes, outputs, size)?;
-                plans.push(Plan { size, run });
-            }
-        }
+        ])?;
+        // Pictures of balanced inpainting tasks may lie on their side.
+        let [width, height] = config.whole_size;
+        let of_borders = &outputs[..distinct(config.border_outputs.iter()).len()];
+        let holed_plans = prepare(&[([width, height], of_borders), ([height, width], of_borders)])?;
         let index = |name: &String| outputs.iter().position(|output| output == name);
         let mut encoder = Encoder {
             border_outputs: config.border_outputs.iter().filter_map(index).collect(),
@@ -211,6 +218,7 @@ impl Encoder {
             name,
             outputs,
             plans,
+            holed_plans,
             onnx: bytes,
             digest,
             channels: Vec::new(),
@@ -283,13 +291,25 @@ impl Encoder {
     /// [`EncoderError::Config`] for another size, [`EncoderError::Model`] when the model
     /// fails, [`EncoderError::Shape`] for outputs that are no feature maps.
     pub fn encode(&self, picture: &RgbImage) -> Result<Maps, EncoderError> {
+        self.run(&self.plans, picture)
+    }
+
+    /// As [`Encoder::encode`] for a picture with a hole, whole or on its side: the border
+    /// outputs alone, which come first and need less than half of the work.
+    ///
+    /// # Errors
+    /// As [`Encoder::encode`].
+    pub fn encode_holed(&self, picture: &RgbImage) -> Result<Maps, EncoderError> {
+        self.run(&self.holed_plans, picture)
+    }
+
+    fn run(&self, plans: &[Plan], picture: &RgbImage) -> Result<Maps, EncoderError> {
         let (width, height) = picture.dimensions();
-        let plan =
-            self.plans.iter().find(|plan| plan.size == [width, height]).ok_or_else(|| {
-                EncoderError::Config(format!(
-                    "pictures of {width}x{height} are not among the configured sizes"
-                ))
-            })?;
+        let plan = plans.iter().find(|plan| plan.size == [width, height]).ok_or_else(|| {
+            EncoderError::Config(format!(
+                "pictures of {width}x{height} are not among the configured sizes"
+            ))
+        })?;
         let (w, h) = (width as usize, height as usize);
         let mut input = vec![0.0_f32; 3 * w * h];
         for (channel, plane) in input.chunks_exact_mut(w * h).enumerate() {
@@ -434,6 +454,10 @@ mod tests {
         let patch = encoder.encode(&RgbImage::new(112, 112)).unwrap();
         let shapes: Vec<_> = patch.0.iter().map(|map| map.dim()).collect();
         assert_eq!(shapes, [(3, 28, 28), (24, 28, 28), (40, 14, 14), (112, 7, 7)]);
+        let holed = encoder.encode_holed(&picture).unwrap();
+        assert_eq!(holed.0, maps.0[..3]);
+        let on_its_side = encoder.encode_holed(&image::imageops::rotate90(&picture)).unwrap();
+        assert_eq!(on_its_side.0[2].dim(), (40, 48, 36));
     }
 
     #[test]

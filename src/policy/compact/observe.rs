@@ -125,6 +125,7 @@ pub struct Observer<'a> {
     scratch: Scratch,
     patches: HashMap<Piece, Arc<PatchFeatures>>,
     wholes: HashMap<Piece, Arc<Maps>>,
+    holed: usize,
 }
 
 impl<'a> Observer<'a> {
@@ -136,12 +137,13 @@ impl<'a> Observer<'a> {
             scratch: Scratch::default(),
             patches: HashMap::new(),
             wholes: HashMap::new(),
+            holed: 0,
         }
     }
 
     /// How many pictures have been encoded so far.
     pub fn encoded(&self) -> usize {
-        self.patches.len() + self.wholes.len()
+        self.patches.len() + self.wholes.len() + self.holed
     }
 
     /// What the policy keeps of `task`.
@@ -169,7 +171,7 @@ impl<'a> Observer<'a> {
             }
             Question::FillHole { hole, options } => {
                 need(1 + usize::from(*options))?;
-                let maps = self.whole(&pieces[0])?;
+                let maps = self.holed(&pieces[0])?;
                 let ring = ring_features(self.encoder, &maps, *hole, task.shown_size());
                 let options = pieces[1..].iter().map(|piece| self.patch(piece));
                 Evidence::Hole { ring, options: options.collect::<Result<_, _>>()? }
@@ -202,23 +204,30 @@ impl<'a> Observer<'a> {
         Ok(points.iter().map(|&point| self.point(&maps, point)).collect())
     }
 
-    /// Encodes a piece at the size that suits its shape.
-    fn encode(&mut self, piece: &Piece, [width, height]: Size) -> Result<Maps, ObserveError> {
-        let picture: RgbImage = piece.render(self.frame, width, height, &mut self.scratch)?;
-        Ok(self.encoder.encode(&picture)?)
+    fn render(&mut self, piece: &Piece, [width, height]: Size) -> Result<RgbImage, RenderError> {
+        piece.render(self.frame, width, height, &mut self.scratch)
     }
 
     fn whole(&mut self, piece: &Piece) -> Result<Arc<Maps>, ObserveError> {
         if let Some(known) = self.wholes.get(piece) {
             return Ok(known.clone());
         }
+        let picture = self.render(piece, self.encoder.config().whole_size)?;
+        let maps = Arc::new(self.encoder.encode(&picture)?);
+        self.wholes.insert(*piece, maps.clone());
+        Ok(maps)
+    }
+
+    /// A picture with a hole, as far as its borders are described: hardly ever is one asked
+    /// about twice.
+    fn holed(&mut self, piece: &Piece) -> Result<Maps, ObserveError> {
         let [width, height] = self.encoder.config().whole_size;
         // A picture that lies on its side is encoded on its side, or it would be stretched.
         let on_its_side = matches!(piece, Piece::Holed { turn, .. } if turn.swaps_sides());
         let size = if on_its_side { [height, width] } else { [width, height] };
-        let maps = Arc::new(self.encode(piece, size)?);
-        self.wholes.insert(*piece, maps.clone());
-        Ok(maps)
+        let picture = self.render(piece, size)?;
+        self.holed += 1;
+        Ok(self.encoder.encode_holed(&picture)?)
     }
 
     fn patch(&mut self, piece: &Piece) -> Result<Arc<PatchFeatures>, ObserveError> {
@@ -226,7 +235,8 @@ impl<'a> Observer<'a> {
             return Ok(known.clone());
         }
         let native = piece.native_size((self.frame.width(), self.frame.height()));
-        let maps = self.encode(piece, patch_size(self.encoder.config(), native))?;
+        let picture = self.render(piece, patch_size(self.encoder.config(), native))?;
+        let maps = self.encoder.encode(&picture)?;
         let features = Arc::new(patch_features(self.encoder, &maps));
         self.patches.insert(*piece, features.clone());
         Ok(features)
