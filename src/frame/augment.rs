@@ -120,6 +120,20 @@ pub fn mirror(frame: &RgbdFrame) -> RgbdFrame {
 ///
 /// # Errors
 /// [`AugmentError::Outside`], with the upright rectangle that holds the window.
+///
+/// ```
+/// use spatial_ssrl::frame::{FrameId, Registration, RgbdFrame, Window, augment};
+/// # let frame = RgbdFrame {
+/// #     id: FrameId(1), stamp_ns: 1, depth_stamp_ns: None,
+/// #     color: image::RgbImage::new(64, 48), depth_m: None, intrinsics: None,
+/// #     registration: Registration::Unregistered,
+/// # };
+/// let window = Window { centre: [31.5, 23.5], size: (30, 20), roll_rad: 0.5 };
+/// let rolled = augment::roll(&frame, &window)?;
+/// assert_eq!((rolled.width(), rolled.height()), (30, 20));
+/// assert!(augment::roll(&frame, &Window { size: (64, 48), ..window }).is_err());
+/// # Ok::<(), augment::AugmentError>(())
+/// ```
 pub fn roll(frame: &RgbdFrame, window: &Window) -> Result<RgbdFrame, AugmentError> {
     let (picture_width, picture_height) = frame.color.dimensions();
     let aspect = frame.intrinsics.map_or(1.0, |k| k.fx / k.fy);

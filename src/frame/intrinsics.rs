@@ -350,7 +350,7 @@ impl Intrinsics {
         Intrinsics { cx: f64::from(self.width) - 1.0 - self.cx, distortion, ..*self }
     }
 
-    /// The same camera rolled about its optical axis, its picture cut out as
+    /// The same camera rolled about its optical axis, its picture cut out by `window`, as
     /// [`super::augment::roll`] does. Exact for lenses too: what is round stays, the tangential
     /// terms (p2, p1) turn like the vector that they are.
     pub fn rolled(&self, window: &super::Window) -> Self {
