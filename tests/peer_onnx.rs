@@ -132,10 +132,12 @@ impl Dump {
         self.line(&line);
     }
 
-    /// A picture with what tract makes of it.
-    fn maps(&mut self, encoder: &Encoder, frame: &RgbdFrame, [width, height]: [u32; 2]) {
+    /// A picture with what tract makes of it: whole or a patch, or one with a hole.
+    fn maps(&mut self, encoder: &Encoder, frame: &RgbdFrame, size: [u32; 2], holed: bool) {
+        let [width, height] = size;
         let picture = Piece::Whole.render(frame, width, height, &mut Scratch::default()).unwrap();
-        let maps = encoder.encode(&picture).unwrap();
+        let maps = if holed { encoder.encode_holed(&picture) } else { encoder.encode(&picture) };
+        let maps = maps.unwrap();
         let place = self.picture(&picture);
         let mut places = serde_json::Map::new();
         for (name, map) in encoder.outputs().iter().zip(&maps.0) {
@@ -197,10 +199,11 @@ fn agree(name: &str, frames: &[RgbdFrame], per_kind: u64) {
     }
     let config = policy.encoder().config();
     let [width, height] = config.whole_size;
-    for size in
-        [[width, height], [height, width], config.square_size, config.tall_size, config.wide_size]
-    {
-        dump.maps(policy.encoder(), &frames[0], size);
+    for size in [config.whole_size, config.square_size, config.tall_size, config.wide_size] {
+        dump.maps(policy.encoder(), &frames[0], size, false);
+    }
+    for size in [[width, height], [height, width]] {
+        dump.maps(policy.encoder(), &frames[0], size, true);
     }
     dump.write(home.path());
 
