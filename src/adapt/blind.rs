@@ -179,8 +179,8 @@ struct Net {
 
 impl Net {
     fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        let x = activation::gelu(self.first.forward(x));
-        let x = activation::gelu(self.second.forward(x));
+        let x = activation::relu(self.first.forward(x));
+        let x = activation::relu(self.second.forward(x));
         self.last.forward(x)
     }
 }

@@ -70,7 +70,7 @@ impl Default for LearnConfig {
             TaskKind::BUILTIN.iter().map(|kind| kind.name().to_owned()).zip(values).collect()
         }
         LearnConfig {
-            steps: 3000,
+            steps: 2300,
             views: 24,
             max_views: 900,
             // Colour tasks need many pictures encoded and are soon learnt; depth tasks share
@@ -79,7 +79,7 @@ impl Default for LearnConfig {
             memory_per_kind: 12_000,
             memory_per_patch_kind: 1500,
             steps_per_frame: 4,
-            tasks_per_step: by_kind([4; 3], [96, 128]),
+            tasks_per_step: by_kind([2; 3], [96, 128]),
             redraws: 0,
             rehearse: 0.2,
             learning_rate: 4e-3,

@@ -223,6 +223,10 @@ impl<S: Skill> Look<'_, S> {
         self.picture.dimensions()
     }
 
+    pub(crate) fn maps(&self) -> &Maps {
+        &self.maps
+    }
+
     /// How far these pixels are, in units of log depth up to one offset a picture: larger is
     /// farther. Differences within one picture mean something, single values do not.
     ///

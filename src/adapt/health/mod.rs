@@ -14,7 +14,7 @@ use crate::{
         Registration, RgbdFrame, SensorModel,
         augment::{self, AugmentError},
     },
-    policy::compact::{CompactError, CompactPolicy, observe::PointReader},
+    policy::compact::{CompactError, CompactPolicy, encoder::Maps, observe::PointReader},
     sense::{SenseError, SpatialSense},
 };
 
@@ -286,7 +286,7 @@ impl<'a> Checker<'a> {
         let look = self.sense.look(&frame.color)?;
         let lies = look.orientation()?;
         let odds = |p: f32| (f64::from(1.0 - p).max(1e-9) / f64::from(p).max(1e-9)).ln();
-        let points = self.points(frame)?;
+        let points = self.points(frame, look.maps());
         let (mean, strangeness) = self.policy.scaled_look(&points)?;
         let mut changed = Vec::new();
         if self.learns {
@@ -295,7 +295,7 @@ impl<'a> Checker<'a> {
             let turned = imageops::rotate180(&frame.color);
             let mirrored = imageops::flip_horizontal(&frame.color);
             for color in [swapped, turned, mirrored] {
-                let points = self.points(&RgbdFrame { color, depth_m: None, ..*frame })?;
+                let points = self.points(frame, &self.sense.encode(&color)?);
                 changed.push(self.policy.scaled_look(&points)?.0);
             }
         }
@@ -383,15 +383,14 @@ impl<'a> Checker<'a> {
         })
     }
 
-    /// What the policy sees at the places of the grid.
-    fn points(&self, frame: &RgbdFrame) -> Result<Vec<Vec<half::f16>>, HealthError> {
-        let maps = self.sense.encode(&frame.color)?;
-        let mut reader = PointReader::new(self.policy.encoder(), &maps);
+    /// What the policy sees at the places of the grid, in the maps of a picture of that size.
+    fn points(&self, frame: &RgbdFrame, maps: &Maps) -> Vec<Vec<half::f16>> {
+        let mut reader = PointReader::new(self.policy.encoder(), maps);
         let (width, height) = (frame.width() as f32, frame.height() as f32);
         let read = |(column, row): (u32, u32)| {
             reader.read((column as f32 + 0.5) / width, (row as f32 + 0.5) / height)
         };
-        Ok(places(frame).map(read).collect())
+        places(frame).map(read).collect()
     }
 }
 
