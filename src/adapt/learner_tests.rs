@@ -122,6 +122,9 @@ fn a_candidate_that_forgot_is_promoted_part_of_the_way_and_not_as_it_is() {
     config.policy.start_decay = 0.05;
     config.policy.dropout = 0.2;
     config.learn.view.roll = 0.0;
+    for kind in ["reorder", "flip", "inpaint"] {
+        config.learn.tasks_per_step.insert(kind.to_owned(), 4);
+    }
     config.promote.check_every = u64::MAX;
     let mut negatives = frames(20);
     negatives.iter_mut().for_each(|frame| image::imageops::invert(&mut frame.color));

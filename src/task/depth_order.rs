@@ -7,6 +7,12 @@
 //! at which near, middle and far regions all exist, decides who is near, middle and far, and
 //! takes regions that are alike in what is foretold, close to those places. How rows relate
 //! to depths is decided beforehand, all six ways equally likely.
+//!
+//! Stricter rules were measured and left out: places where all six orders can be had with rows
+//! and columns kept, or with a region of each band within 40 to 110 pixels, make rows and columns
+//! uniform, but a half to nine tenths of the tasks are lost, and from the few places that remain a
+//! learner that sees coordinates alone remembers more (up to .43 instead of .27 on a recording of
+//! a hand-held camera).
 
 use rand::RngExt;
 
