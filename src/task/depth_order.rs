@@ -10,9 +10,9 @@
 //!
 //! Stricter rules were measured and left out: places where all six orders can be had with rows
 //! and columns kept, or with a region of each band within 40 to 110 pixels, make rows and columns
-//! uniform, but a half to nine tenths of the tasks are lost, and from the few places that remain a
-//! learner that sees coordinates alone remembers more (up to .43 instead of .27 on a recording of
-//! a hand-held camera).
+//! uniform, but a half to nine tenths of the attempts fail (four tenths now), and from the few
+//! places that remain a learner that sees coordinates alone remembers more (up to .43 instead of
+//! .27 on a recording of a hand-held camera).
 
 use rand::RngExt;
 
