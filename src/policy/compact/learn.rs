@@ -149,10 +149,11 @@ impl Policy for CompactPolicy {
         let grad_norm = tensor::module_gradient_norm(&self.head, &gradients);
         guard::check_gradient(grad_norm)?;
         let gradients = clipped(&self.head, gradients, self.config.max_grad_norm / grad_norm);
+        let touched = start::touched(&self.head, &gradients);
         self.head = self.optimizer.step(learning_rate, self.head.clone(), gradients);
         if let Some(start) = &self.start {
             let part = learning_rate * f64::from(self.decay());
-            self.head = start::drawn_to(self.head.clone(), start, part);
+            self.head = start::drawn_to(self.head.clone(), start, part, &touched);
         }
 
         let mut metrics =
@@ -252,6 +253,44 @@ mod tests {
         let config = GrpoConfig { kl_coef: 0.0, ..GrpoConfig::default() };
         let metrics = policy.update(&rewarded, &config, 1e-3).unwrap();
         assert!(metrics.ppo_kl.abs() < 1e-5, "ppo_kl {}", metrics.ppo_kl);
+    }
+
+    #[test]
+    fn parts_that_no_task_asks_keep_their_weights() {
+        let mut policy = CompactPolicy::builtin(Device::flex()).unwrap();
+        policy.learn_with(&crate::policy::compact::CompactConfig {
+            start_decay: 1.0,
+            ..Default::default()
+        });
+        policy.start_from_here();
+        let weights = |policy: &CompactPolicy| {
+            let file = policy.weights().unwrap();
+            let file = safetensors::SafeTensors::deserialize(&file).unwrap();
+            let tensors = file.tensors().into_iter();
+            tensors
+                .map(|(name, view)| (name, view.data().to_vec()))
+                .collect::<std::collections::BTreeMap<_, _>>()
+        };
+        let before = weights(&policy);
+        let observation = order(3, policy.shape.point_channels);
+        let config = GrpoConfig { kl_coef: 0.0, ..GrpoConfig::default() };
+        for step in 0..4 {
+            let groups = policy.rollout(&[&observation; 2], 4, step).unwrap();
+            let rewarded = groups.iter().map(|group| Rewarded {
+                observation: &observation,
+                group,
+                advantages: vec![1.0, -1.0, 1.0, -1.0],
+            });
+            policy.update(&rewarded.collect::<Vec<_>>(), &config, 1e-2).unwrap();
+        }
+        let after = weights(&policy);
+        let moved = |name: &str| before[name] != after[name];
+        assert!(before.keys().any(|name| moved(name)), "nothing was learnt");
+        for name in
+            before.keys().filter(|name| !name.starts_with("far_") && !name.contains("sharp"))
+        {
+            assert!(!moved(name), "{name} moved, but only depth orders were asked");
+        }
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! Weight decay towards the weights of a start (L2-SP, Li et al. 2018).
 
+use std::collections::HashSet;
+
 use burn::{
     Tensor,
-    module::{Module, ModuleMapper, ModuleVisitor, Param},
+    module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId},
     optim::GradientsParams,
 };
 
@@ -23,15 +25,39 @@ fn weights_of(head: &Head) -> GradientsParams {
     copy.0
 }
 
-/// A head whose weights AdamW has just drawn to zero by `part`, drawn to `start` instead:
-/// `w + part start`.
-pub(super) fn drawn_to(head: Head, start: &Head, part: f64) -> Head {
-    struct Draw {
+/// The weights that a step will touch: those with a gradient. AdamW leaves the others as they
+/// are, its decay included; so a part of the head of which no task of the step asked anything
+/// stays what it was.
+pub(super) fn touched(head: &Head, gradients: &GradientsParams) -> HashSet<ParamId> {
+    struct Touched<'g> {
+        gradients: &'g GradientsParams,
+        ids: HashSet<ParamId>,
+    }
+    impl ModuleVisitor for Touched<'_> {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            if self.gradients.get::<D>(param.id).is_some() {
+                self.ids.insert(param.id);
+            }
+        }
+    }
+    let mut touched = Touched { gradients, ids: HashSet::new() };
+    head.visit(&mut touched);
+    touched.ids
+}
+
+/// A head whose `touched` weights AdamW has just drawn to zero by `part`, drawn to `start`
+/// instead: `w + part start`.
+pub(super) fn drawn_to(head: Head, start: &Head, part: f64, touched: &HashSet<ParamId>) -> Head {
+    struct Draw<'t> {
         start: GradientsParams,
         part: f64,
+        touched: &'t HashSet<ParamId>,
     }
-    impl ModuleMapper for Draw {
+    impl ModuleMapper for Draw<'_> {
         fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            if !self.touched.contains(&param.id) {
+                return param;
+            }
             let Some(start) = self.start.get::<D>(param.id) else { return param };
             let added = start.mul_scalar(self.part);
             param.map(|weights| {
@@ -40,7 +66,7 @@ pub(super) fn drawn_to(head: Head, start: &Head, part: f64) -> Head {
             })
         }
     }
-    head.map(&mut Draw { start: weights_of(start), part })
+    head.map(&mut Draw { start: weights_of(start), part, touched })
 }
 
 /// A head between two: `from + part (to - from)`, weight by weight.
