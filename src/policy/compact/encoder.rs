@@ -401,7 +401,23 @@ fn plan(
     for slot in 0..outlets.len() {
         model.set_output_fact(slot, Default::default()).map_err(failed)?;
     }
+    let model = model.into_typed().and_then(|model| model.into_decluttered()).map_err(failed)?;
+    let model = channels_last(model).map_err(failed)?;
     model.into_optimized().and_then(|model| model.into_runnable()).map_err(failed)
+}
+
+/// The same model with the channels of a place side by side in memory. On x86 tract then
+/// vectorises depthwise convolutions up to the picture's border, of which small patches have
+/// much: they take about two thirds of the time, whole pictures nine tenths, pictures on their
+/// side six tenths. Not measured on other processors, which keep the model as it is.
+fn channels_last(model: TypedModel) -> TractResult<TypedModel> {
+    let transform = tract_onnx::tract_core::transform::get_transform("conv_nhwc")?;
+    match transform {
+        Some(transform) if cfg!(target_arch = "x86_64") => {
+            transform.transform_into(model)?.into_decluttered()
+        }
+        _ => Ok(model),
+    }
 }
 
 /// `[1, c, h, w]` or `[1, tokens, c]` to `[c, h, w]`; tokens are laid out on the grid whose
