@@ -154,7 +154,7 @@ fn qwen_what_adapt_learns_is_evaluated_asked_and_gone_on_from() {
     assert_eq!((lines.len(), &lines[0]["step"]), (1, &Value::from(0)));
 
     let stderr = refused(&["adapt", "--resume", first.to_str().unwrap()]);
-    assert!(stderr.contains("go on from it with --policy qwen:"), "{stderr}");
+    assert!(stderr.contains("came to its end: go on from it with --policy qwen:"), "{stderr}");
     let stderr = refused(&["eval", room, "--policy", "builtin", "--adapter", "x"]);
     assert!(stderr.contains("goes with --policy qwen:CHECKPOINT"), "{stderr}");
     let stderr = refused(&["eval", room, "--policy", &of_base, "--adapter", &base]);
@@ -202,6 +202,61 @@ fn qwen_a_run_that_is_stopped_keeps_what_it_has_learnt() {
         done(&["adapt", room, "--policy", &of_run, "--max-seconds", "0", "--out", &next]);
     let left = format!("cold start: {} steps left", 100_000 - taught);
     assert!(stderr.contains(&left), "{left}: {stderr}");
+}
+
+#[test]
+fn qwen_a_run_that_is_killed_and_resumed_equals_the_uninterrupted_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+    let (base, config) = (at("checkpoint"), at("small.toml"));
+    std::fs::create_dir(&base).unwrap();
+    if !checkpoint::write(base.as_ref()) {
+        return;
+    }
+    std::fs::write(&config, SMALL).unwrap();
+    let policy = format!("qwen:{base}");
+    let room = "room:seed=7,frames=12";
+    let (whole, cut) = (at("whole"), at("cut"));
+    let begin = |out: &str| {
+        command(&["adapt", room, "--policy", &policy, "--config", &config, "--out", out])
+    };
+    assert!(begin(&whole).output().unwrap().status.success());
+
+    // Killed in the cold start, and again while it learns by reward.
+    let go_on = || command(&["adapt", "--resume", &cut]);
+    for (mut command, step) in [(begin(&cut), 17), (go_on(), 42)] {
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let manifest = format!("{cut}/checkpoints/{step:08}/manifest.json");
+        let mut child = wait_for(manifest.as_ref(), child);
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    assert!(!Path::new(&cut).join("summary.json").exists(), "it was not killed in time");
+    let other = at("other");
+    std::fs::rename(&base, &other).unwrap();
+    let stderr = refused(&["adapt", "--resume", &cut]);
+    assert!(stderr.contains(&base), "{stderr}");
+    std::fs::rename(&other, &base).unwrap();
+    let (_, stderr) = done(&["adapt", "--resume", &cut]);
+    assert!(stderr.contains("going on from checkpoint"), "{stderr}");
+
+    let file = |run: &str, name: &str| std::fs::read(Path::new(run).join(name)).unwrap();
+    let adapter = "policy/adapter_model.safetensors";
+    assert!(file(&whole, adapter) == file(&cut, adapter), "the adapters differ");
+    let told = |run: &str| {
+        let mut lines = metrics(run.as_ref());
+        for line in lines.iter_mut().filter_map(Value::as_object_mut) {
+            line.retain(|name, _| !name.starts_with("time/"));
+        }
+        lines
+    };
+    assert_eq!(told(&whole), told(&cut));
+    let (whole, cut) = (json(&Path::new(&whole).join("summary.json")), Path::new(&cut));
+    let resumed = json(&cut.join("summary.json"));
+    for key in ["before", "after", "cold_start", "updates", "first_reward", "last_reward"] {
+        assert_eq!(whole[key], resumed[key], "{key}");
+    }
+    assert!(!cut.join("checkpoints").exists(), "nothing is left to resume");
 }
 
 /// Waits until a run has written this file, and ends it if that takes too long.

@@ -288,7 +288,8 @@ impl<D: Disk> Checkpoints<D> {
     }
 }
 
-fn name(number: u64) -> String {
+/// What the folder of a checkpoint is called.
+pub fn name(number: u64) -> String {
     format!("{number:08}")
 }
 

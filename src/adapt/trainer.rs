@@ -155,6 +155,13 @@ pub struct TrainerState {
     update_time: Duration,
 }
 
+impl TrainerState {
+    /// Steps made, skipped ones included.
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+}
+
 impl<P: Policy + Sync> Trainer<P> {
     /// A learner that has seen nothing yet.
     pub fn new(
@@ -393,6 +400,14 @@ impl<P: Policy + Sync> Trainer<P> {
         (self.steps, self.tokens) = (state.steps, state.tokens);
         (self.counts, self.guard, self.places) = (state.counts, state.guard, state.places);
         (self.rollout_time, self.update_time) = (state.rollout_time, state.update_time);
+    }
+
+    /// Goes on where another trainer was that remembered the same tasks; says whether it did.
+    pub fn go_on(&mut self, state: &TrainerState) -> bool {
+        (self.steps, self.tokens) = (state.steps, state.tokens);
+        self.guard = state.guard.clone();
+        (self.rollout_time, self.update_time) = (state.rollout_time, state.update_time);
+        self.memory.state() == state.memory
     }
 
     /// Steps made so far, skipped ones included.

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     adapt::{
-        checkpoint::{CheckpointConfig, Checkpoints, FileSystem, Files},
+        checkpoint::{CheckpointConfig, Checkpoints, FileSystem, Loaded},
         health::{Checker, EvenSample},
         heritage::Heritage,
         replay::{Begin, Frames, Interrupted, Job, ReplayError, RunConfig, Summary, replay},
@@ -137,7 +137,14 @@ pub fn run(args: AdaptArgs, context: &Context) -> Result<Outcome, CliError> {
     super::qwen::no_adapter(args.adapter.as_deref(), &args.policy)?;
     let started = Instant::now();
     let device = args.device.open()?;
-    let files = args.resume.as_deref().map(last_checkpoint).transpose()?;
+    let loaded = args.resume.as_deref().map(last_checkpoint).transpose()?;
+    #[cfg(feature = "vlm")]
+    if let (Some(run), Some(loaded)) = (&args.resume, &loaded)
+        && super::qwen::wrote(&loaded.files)
+    {
+        return super::qwen::resume(&args, run, loaded, context);
+    }
+    let files = loaded.map(|loaded| loaded.files);
     if args.forever || files.as_ref().is_some_and(forever::is_forever) {
         return forever::run(&args, files, &device, context);
     }
@@ -168,7 +175,7 @@ pub fn run(args: AdaptArgs, context: &Context) -> Result<Outcome, CliError> {
     let options = args.source_args.options();
     let report = Reading::default();
     let checkpoints =
-        Checkpoints::new(out.join("checkpoints"), FileSystem, config.checkpoint.clone());
+        Checkpoints::new(out.join(CHECKPOINTS), FileSystem, config.checkpoint.clone());
     let job = Job {
         source: &source,
         config: &config,
@@ -198,7 +205,7 @@ pub fn run(args: AdaptArgs, context: &Context) -> Result<Outcome, CliError> {
     policy_arg::save(&out.join("policy"), &learner.policy(), &learner.heritage())?;
     if !context.stopped() {
         // It came to its end: there is nothing to resume.
-        let _ = std::fs::remove_dir_all(out.join("checkpoints"));
+        let _ = std::fs::remove_dir_all(out.join(CHECKPOINTS));
     }
     let report = report.latest();
     if !context.stopped() {
@@ -316,18 +323,21 @@ pub(super) fn start(
     Ok(Some((policy, heritage)))
 }
 
+/// Where a run keeps its checkpoints.
+pub(super) const CHECKPOINTS: &str = "checkpoints";
+
 /// What tells that a run learnt an adapter.
 const ADAPTER: &str = "adapter_config.json";
 
 /// The last whole checkpoint of a run.
-fn last_checkpoint(run: &Path) -> Result<Files, CliError> {
+fn last_checkpoint(run: &Path) -> Result<Loaded, CliError> {
     let config = CheckpointConfig::default();
-    let checkpoints = Checkpoints::new(run.join("checkpoints"), FileSystem, config);
+    let checkpoints = Checkpoints::new(run.join(CHECKPOINTS), FileSystem, config);
     let loaded = checkpoints.load().map_err(|e| {
         if run.join("policy").join(ADAPTER).is_file() {
             let run = run.display();
             return CliError::Nothing(format!(
-                "{run} learnt an adapter and has no checkpoints: go on from it with --policy \
+                "{run} learnt an adapter and came to its end: go on from it with --policy \
                  qwen:{run}"
             ));
         }
@@ -338,12 +348,12 @@ fn last_checkpoint(run: &Path) -> Result<Files, CliError> {
         tracing::warn!("checkpoint {} was skipped: {}", skipped.name, skipped.why);
     }
     tracing::info!("going on from checkpoint {}", loaded.number);
-    Ok(loaded.files)
+    Ok(loaded)
 }
 
 /// Opens a file of JSON lines to go on with it: lines of steps from `from_step` on are made
 /// anew.
-fn append(path: &Path, from_step: u64) -> Result<std::fs::File, CliError> {
+pub(super) fn append(path: &Path, from_step: u64) -> Result<std::fs::File, CliError> {
     let before = std::fs::read_to_string(path).unwrap_or_default();
     let step =
         |line: &str| serde_json::from_str::<serde_json::Value>(line).ok()?.get("step")?.as_u64();

@@ -84,7 +84,7 @@ pub fn run(
     };
     let (config, source) = (learner.config().clone(), cursor.source.clone());
     let checkpoints =
-        Checkpoints::new(out.join("checkpoints"), FileSystem, config.checkpoint.clone());
+        Checkpoints::new(out.join(adapt::CHECKPOINTS), FileSystem, config.checkpoint.clone());
     let mut keeper = Keeper::new(Some(&checkpoints), config.checkpoint.every_s);
     let until =
         Until { budget: args.max_seconds.map(adapt::seconds).transpose()?, steps: args.steps };

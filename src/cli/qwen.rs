@@ -5,21 +5,24 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::FloatDType;
 use image::RgbImage;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
     CliError, Context, Outcome,
-    adapt::{AdaptArgs, Reading, free_folder, make_folder, outcome, seconds, write},
+    adapt::{
+        AdaptArgs, CHECKPOINTS, Reading, append, free_folder, make_folder, outcome, seconds, write,
+    },
     eval::EvalArgs,
     machine::{self, Pace, memory_bytes},
     run_watch::RunWatch,
 };
 use crate::{
     adapt::{
+        checkpoint::{self, CheckpointConfig, Checkpoints, FileSystem, Files, Loaded},
         replay::measure,
         score::{self, Scores},
         summary::FrameCounts,
-        words::{self, Job, WeightType, WordsConfig, WordsError, WordsSummary},
+        words::{self, Job, Progress, WeightType, WordsConfig, WordsError, WordsSummary},
     },
     config::read_toml,
     device::DeviceName,
@@ -267,32 +270,115 @@ pub fn adapt(args: AdaptArgs, folder: &Path, context: &Context) -> Result<Outcom
 
     let out = args.out.clone().unwrap_or_else(|| free_folder(&args.source));
     make_folder(&out)?;
+    let checkpoint = std::fs::canonicalize(&named.checkpoint).unwrap_or(named.checkpoint);
+    let run = Run { source: args.source.clone(), checkpoint, config, progress: None };
+    learn(&args, run, policy, &out, context)
+}
+
+/// The file of a checkpoint that says what this run is and where it stands.
+const RUN: &str = "words.json";
+/// The file of a checkpoint with the optimiser's state.
+const OPTIMIZER: &str = "optimizer.bin";
+
+/// What a run is and where it stands; beside it a checkpoint has the adapter and the optimiser.
+#[derive(Serialize, Deserialize)]
+struct Run {
+    source: String,
+    /// The frozen weights.
+    checkpoint: PathBuf,
+    config: WordsConfig,
+    progress: Option<Progress>,
+}
+
+impl Run {
+    /// All files of a checkpoint.
+    fn files(&self, policy: &QwenPolicy) -> Result<Files, CliError> {
+        let base = self.checkpoint.to_string_lossy();
+        let adapter = peft::to_files(&policy.adapter(), policy.model().layers(), &base);
+        let adapter = adapter.map_err(other)?.map(|(name, bytes)| (name.to_owned(), bytes));
+        let mut files = Files::from(adapter);
+        files.insert(OPTIMIZER.to_owned(), policy.optimizer_bytes().map_err(other)?);
+        files.insert(RUN.to_owned(), serde_json::to_vec(self).map_err(other)?);
+        Ok(files)
+    }
+}
+
+/// Whether a run with such a policy wrote this checkpoint.
+pub fn wrote(files: &Files) -> bool {
+    files.contains_key(RUN)
+}
+
+/// `adapt --resume RUN` of a run that began with `--policy qwen:DIR`.
+///
+/// # Errors
+/// [`CliError`] with what went wrong.
+pub fn resume(
+    args: &AdaptArgs,
+    out: &Path,
+    loaded: &Loaded,
+    context: &Context,
+) -> Result<Outcome, CliError> {
+    let file = |name: &str| loaded.files.get(name).map(Vec::as_slice).unwrap_or_default();
+    let mut run: Run = serde_json::from_slice(file(RUN)).map_err(other)?;
+    run.config.learn.steps = args.steps.unwrap_or(run.config.learn.steps);
+    let named = Named {
+        checkpoint: run.checkpoint.clone(),
+        adapter: Some(out.join(CHECKPOINTS).join(checkpoint::name(loaded.number))),
+        config: None,
+    };
+    let mut policy = open(&named, &mut run.config, args.device, For::Learning)?;
+    policy.resume(file(OPTIMIZER).to_vec()).map_err(other)?;
+    learn(args, run, policy, out, context)
+}
+
+/// Learns, and writes everything into `out`.
+fn learn(
+    args: &AdaptArgs,
+    mut run: Run,
+    policy: QwenPolicy,
+    out: &Path,
+    context: &Context,
+) -> Result<Outcome, CliError> {
+    let (config, source) = (run.config.clone(), run.source.clone());
+    let progress = run.progress.take();
     let toml = toml::to_string(&config).map_err(other)?;
     write(&out.join("config.toml"), toml.as_bytes())?;
-    let metrics = super::adapt::create(&out.join("metrics.jsonl"))?;
+    let made = progress.as_ref().map_or(0, Progress::steps);
+    let metrics = append(&out.join("metrics.jsonl"), made)?;
     let mut watch = RunWatch::writing(context, metrics, None);
     watch.pace = Some(Pace::start(&config.budget)?);
     let (options, reading) = (args.source_args.options(), Reading::default());
-    let extent = extent(&args.source, &options, &reading, &mut watch)?;
-    let frames = reading.open(&args.source, &options)?;
+    let extent = extent(&source, &options, &reading, &mut watch)?;
+    let frames = reading.open(&source, &options)?;
     let budget = args.max_seconds.map(seconds).transpose()?;
-    let base = std::fs::canonicalize(&named.checkpoint).unwrap_or(named.checkpoint);
-    let base = base.to_string_lossy();
+    let base = run.checkpoint.to_string_lossy().into_owned();
     let save = |policy: &QwenPolicy| {
         let layers = policy.model().layers();
-        peft::write(&out.join("policy"), &policy.adapter(), layers, &base)
+        peft::write(&out.join("policy"), &policy.adapter(), layers, &base).map_err(other)
     };
-    let mut keep = |policy: &QwenPolicy| {
-        if let Err(error) = save(policy) {
+    let checkpoints = out.join(CHECKPOINTS);
+    let kept = Checkpoints::new(checkpoints.clone(), FileSystem, CheckpointConfig::default());
+    let mut keep = |policy: &QwenPolicy, progress: &Progress| {
+        run.progress = Some(progress.clone());
+        // Of two the later is the better guess.
+        let score = progress.steps() as f64;
+        let written = save(policy)
+            .and_then(|()| run.files(policy))
+            .and_then(|files| kept.save(&files, score).map_err(other));
+        if let Err(error) = written {
             tracing::warn!("what is learnt so far cannot be written: {error}");
         }
     };
-    let job = Job { source: &args.source, config: &config, extent, budget };
+    let job = Job { source: &source, config: &config, extent, budget, progress };
     let adapted = words::adapt(&job, policy, frames, &mut keep, &mut watch);
     watch.finish();
     let (policy, mut summary) = adapted.map_err(from_words)?;
     summary.peak_rss_bytes = memory_bytes("VmHWM:").unwrap_or(0);
-    save(&policy).map_err(other)?;
+    save(&policy)?;
+    if !context.stopped() {
+        // It came to its end: there is nothing to resume.
+        let _ = std::fs::remove_dir_all(checkpoints);
+    }
     let report = reading.latest();
     let written = Written { summary: &summary, unpaired: &report.unpaired, lost: &report.lost };
     let json = serde_json::to_string_pretty(&written).map_err(other)? + "\n";

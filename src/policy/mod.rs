@@ -12,6 +12,7 @@ use crate::{
 };
 
 pub mod compact;
+mod numbered;
 #[cfg(feature = "vlm")]
 pub mod qwen;
 

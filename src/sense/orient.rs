@@ -26,7 +26,7 @@ const PER_NAT: f32 = 0.2;
 /// The same for left and right, which views mirrored at random teach a policy to ignore.
 const PER_NAT_SIDEWAYS: f32 = 0.05;
 /// What patches alone may say at most, as log-odds: right in 96 % and in 57 % of the pictures was
-/// measured. Learning that finds little left to learn may blow up nats a hundredfold.
+/// measured, and beyond that more nats are no more evidence.
 const MOST: f32 = 3.2;
 const MOST_SIDEWAYS: f32 = 0.28;
 /// Log-odds of "upright" per log depth by which the lower edge is nearer than the upper.

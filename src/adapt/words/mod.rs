@@ -7,10 +7,12 @@
 //! are kept with their pictures; a run learns from them ([`run`]) and tells what it did
 //! ([`summary`]).
 
+pub mod progress;
 pub mod run;
 pub mod summary;
 mod tasks;
 
+pub use progress::Progress;
 pub use run::{Job, Tested, adapt, test};
 use serde::{Deserialize, Serialize};
 pub use summary::{ColdStartCounts, WordsSeconds, WordsSummary};
@@ -35,8 +37,8 @@ use crate::{
 pub struct WordsConfig {
     /// Decides every random choice.
     pub seed: u64,
-    /// The adapter is written this often while it learns, seconds, for a loss of power; 0: after
-    /// every step.
+    /// The adapter and a checkpoint are written this often while it learns, seconds, for a loss
+    /// of power; 0: after every step.
     pub save_every_s: f64,
     /// What the frozen weights are kept in.
     pub weights: WeightType,
@@ -152,6 +154,15 @@ pub enum WordsError<E: std::error::Error + 'static> {
     /// A setting.
     #[error("{0}")]
     Settings(String),
+    /// A run goes on with other tasks than those that it had.
+    #[error(
+        "{source_name} gives other tasks than when the run was interrupted: has the recording \
+         changed, or were other options about it given?"
+    )]
+    OtherTasks {
+        /// The SOURCE argument.
+        source_name: String,
+    },
     /// The user stopped the run.
     #[error("stopped before there was a result")]
     Stopped,

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use rand::RngExt;
 
 use super::{
-    ColdStart, ColdStartCounts, WordsConfig, WordsError, WordsSeconds, WordsSummary, cold_text,
+    ColdStart, ColdStartCounts, Progress, WordsConfig, WordsError, WordsSeconds, WordsSummary,
+    cold_text,
     tasks::{CHUNK, Tasks, evaluate},
 };
 use crate::{
@@ -87,10 +88,16 @@ pub struct Job<'a> {
     pub extent: Extent,
     /// Learning ends after this long.
     pub budget: Option<Duration>,
+    /// Where an interrupted run stood, to go on from there.
+    pub progress: Option<Progress>,
 }
 
+/// What is given the policy from time to time.
+pub type Keep<'k> = dyn FnMut(&QwenPolicy, &Progress) + 'k;
+
 /// Learns on the first part of a recording and tests on its last part. `keep` is given the
-/// policy from time to time, and before a run fails that has learnt something.
+/// policy and where the run stands from time to time, and before a run fails that has learnt
+/// something. Going on from there equals the uninterrupted run.
 ///
 /// # Errors
 /// [`WordsError`] with what is missing or wrong. A run that is stopped is no error: it ends with
@@ -99,10 +106,10 @@ pub fn adapt<E: std::error::Error + 'static>(
     job: &Job<'_>,
     policy: QwenPolicy,
     frames: Frames<'_, E>,
-    keep: &mut dyn FnMut(&QwenPolicy),
+    keep: &mut Keep<'_>,
     watch: &mut dyn Watch,
 ) -> Result<(QwenPolicy, WordsSummary), WordsError<E>> {
-    let Job { source, config, extent, budget } = job;
+    let Job { source, config, extent, budget, progress } = job;
     let started = Instant::now();
     let mut tasks = Tasks::new(config, Plan::of(&config.split, &config.learn, extent))?;
     let (learn, grpo, sensor) = (config.learn.clone(), config.grpo.clone(), config.tasks.sensor);
@@ -111,21 +118,33 @@ pub fn adapt<E: std::error::Error + 'static>(
     let drawn = started.elapsed();
 
     let tests = tasks.tests.len() as u64;
-    watch.phase("test before", "tasks", Some(tests));
-    let mut before = evaluate(trainer.policy(), &tasks.tests, watch)?;
-    let tested_before = started.elapsed() - drawn;
-
     let mut run = Run {
         config,
         ends: budget.map(|budget| started + budget),
         kept: Instant::now(),
+        before: None,
         cold: ColdStartCounts::default(),
         rewards: Vec::new(),
     };
+    if let Some(progress) = progress.as_ref().filter(|progress| progress.steps() > 0) {
+        if !trainer.go_on(&progress.trainer) {
+            return Err(WordsError::OtherTasks { source_name: (*source).to_owned() });
+        }
+        run.before = progress.before.clone();
+        (run.cold, run.rewards) = (progress.cold.clone(), progress.rewards.clone());
+    } else {
+        watch.phase("test before", "tasks", Some(tests));
+        run.before = evaluate(trainer.policy(), &tasks.tests, watch)?;
+    }
+    let tested_before = started.elapsed() - drawn;
+
     let begun = Instant::now();
     run.cold_start(&mut trainer, keep, watch);
     let cold_start = begun.elapsed();
     run.reinforce(&mut trainer, keep, watch)?;
+    if watch.stopped() {
+        keep(trainer.policy(), &run.progress(&trainer));
+    }
 
     let begun = Instant::now();
     watch.phase("test after", "tasks", Some(tests));
@@ -133,6 +152,7 @@ pub fn adapt<E: std::error::Error + 'static>(
     let tested = tested_before + begun.elapsed();
     let train: Vec<&Memory<Observation>> = trainer.memory().all().collect();
     let held_out: Vec<&Memory<Observation>> = tasks.tests.iter().collect();
+    let mut before = run.before;
     let mut scored: Vec<&mut Scores> = [&mut before, &mut after].into_iter().flatten().collect();
     if !scored.is_empty() {
         add_blind(&mut scored, &train, &held_out, config.seed);
@@ -230,6 +250,7 @@ struct Run<'a> {
     config: &'a WordsConfig,
     ends: Option<Instant>,
     kept: Instant,
+    before: Option<Scores>,
     cold: ColdStartCounts,
     /// Mean reward of each step.
     rewards: Vec<f64>,
@@ -240,16 +261,25 @@ impl Run<'_> {
         watch.stopped() || self.ends.is_some_and(|ends| Instant::now() >= ends)
     }
 
+    fn progress(&self, trainer: &Trainer<QwenPolicy>) -> Progress {
+        Progress {
+            before: self.before.clone(),
+            cold: self.cold.clone(),
+            rewards: self.rewards.clone(),
+            trainer: trainer.state(),
+        }
+    }
+
     fn after_step(
         &mut self,
-        policy: &QwenPolicy,
-        keep: &mut dyn FnMut(&QwenPolicy),
+        trainer: &Trainer<QwenPolicy>,
+        keep: &mut Keep<'_>,
         watch: &mut dyn Watch,
     ) {
         watch.advance(1);
         if self.kept.elapsed().as_secs_f64() >= self.config.save_every_s {
             watch.flush();
-            keep(policy);
+            keep(trainer.policy(), &self.progress(trainer));
             self.kept = Instant::now();
         }
         watch.rest();
@@ -258,12 +288,13 @@ impl Run<'_> {
     fn cold_start(
         &mut self,
         trainer: &mut Trainer<QwenPolicy>,
-        keep: &mut dyn FnMut(&QwenPolicy),
+        keep: &mut Keep<'_>,
         watch: &mut dyn Watch,
     ) {
         let steps = self.config.cold_start.steps;
-        watch.phase("cold start", "steps", Some(steps));
-        for step in 0..steps {
+        let made = self.cold.steps();
+        watch.phase("cold start", "steps", Some(steps.saturating_sub(made)));
+        for step in made..steps {
             if self.over(watch) {
                 break;
             }
@@ -279,25 +310,26 @@ impl Run<'_> {
                 }
             }
             watch.taught(&taught);
-            self.after_step(trainer.policy(), keep, watch);
+            self.after_step(trainer, keep, watch);
         }
     }
 
     fn reinforce<E: std::error::Error + 'static>(
         &mut self,
         trainer: &mut Trainer<QwenPolicy>,
-        keep: &mut dyn FnMut(&QwenPolicy),
+        keep: &mut Keep<'_>,
         watch: &mut dyn Watch,
     ) -> Result<(), WordsError<E>> {
-        let taught = self.cold.applied + self.cold.skipped.total();
-        watch.phase("learn", "steps", Some(self.config.learn.steps));
-        while trainer.steps() < self.config.learn.steps && !self.over(watch) {
+        let taught = self.cold.steps();
+        let steps = self.config.learn.steps;
+        watch.phase("learn", "steps", Some(steps.saturating_sub(trainer.steps())));
+        while trainer.steps() < steps && !self.over(watch) {
             let mut step = match trainer.step() {
                 Ok(step) => step,
                 Err(error) => {
                     // What was learnt until here is worth keeping.
                     watch.flush();
-                    keep(trainer.policy());
+                    keep(trainer.policy(), &self.progress(trainer));
                     return Err(error.into());
                 }
             };
@@ -305,7 +337,7 @@ impl Run<'_> {
             step.metrics.step += taught;
             self.rewards.push(step.metrics.reward);
             watch.step(&step);
-            self.after_step(trainer.policy(), keep, watch);
+            self.after_step(trainer, keep, watch);
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! What a run with a policy in words did, as `summary.json` tells it.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     adapt::{
@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// The supervised steps before the first rollout.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ColdStartCounts {
     /// Steps that changed the adapter.
     pub applied: u64,
@@ -22,6 +22,13 @@ pub struct ColdStartCounts {
     pub first_loss: Option<f64>,
     /// The same at the last step.
     pub last_loss: Option<f64>,
+}
+
+impl ColdStartCounts {
+    /// Steps made, those included that changed nothing.
+    pub fn steps(&self) -> u64 {
+        self.applied + self.skipped.total()
+    }
 }
 
 /// Where the time went, seconds.

@@ -14,7 +14,7 @@ use burn::{
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::task::Question;
+use crate::{policy::numbered::numbered, task::Question};
 
 mod answers;
 mod ask;
@@ -166,7 +166,7 @@ impl CompactPolicy {
         // Drawn by the processor wherever it learns: the same seed, the same weights.
         let drawing = Device::flex().autodiff();
         drawing.seed(seed);
-        let mut head = resume::numbered(Head::new(&shape, &drawing));
+        let mut head = numbered(Head::new(&shape, &drawing));
         if device != drawing {
             let drawn = weights::to_bytes(&head)?;
             head = weights::from_bytes(head, &drawn, &device)?;

@@ -1,27 +1,9 @@
 //! A policy's weights and its optimiser's state as bytes, and back, so that learning goes on
 //! bit for bit.
 
-use burn::{
-    Tensor,
-    module::{Module, ModuleMapper, Param, ParamId},
-    tensor::Bytes,
-};
+use burn::tensor::Bytes;
 
-use super::{CompactError, CompactPolicy, head::Head, weights};
-
-/// A head whose parameters are numbered in their order. Burn draws their ids at random, but
-/// the optimiser keeps its state by id: numbered, it finds it again in another process.
-pub(super) fn numbered(head: Head) -> Head {
-    struct Number(u64);
-    impl ModuleMapper for Number {
-        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-            self.0 += 1;
-            let (_, value, mapper) = param.consume();
-            Param::from_mapped_value(ParamId::from(self.0), value, mapper)
-        }
-    }
-    head.map(&mut Number(0))
-}
+use super::{CompactError, CompactPolicy, weights};
 
 impl CompactPolicy {
     /// The weights as the bytes of a safetensors file.

@@ -4,7 +4,7 @@ use burn::{
     Tensor,
     module::Module,
     optim::{AdamWConfig, ModuleOptimizer},
-    tensor::{Bool, TensorData},
+    tensor::{Bool, Bytes, TensorData},
 };
 use serde::{Deserialize, Serialize};
 
@@ -14,8 +14,9 @@ use super::{
     model::{Model, Prompt},
     train::{AdapterGradients, Answered},
 };
-use crate::grpo::{
-    GrpoConfig, GrpoMetrics, TensorBatch, TokenBatch, Totals, UpdateSkip, guard, tensor,
+use crate::{
+    grpo::{GrpoConfig, GrpoMetrics, TensorBatch, TokenBatch, Totals, UpdateSkip, guard, tensor},
+    policy::numbered::numbered,
 };
 
 /// How the adapter learns.
@@ -75,8 +76,28 @@ impl From<QwenError> for UpdateSkip {
 impl Learner {
     /// `adapter` must be on a device with autodiff.
     pub fn new(adapter: Adapter, config: LearnerConfig) -> Self {
-        let optimizer = AdamWConfig::new().with_weight_decay(config.weight_decay).init();
-        Learner { adapter, optimizer, config }
+        let optimizer = optimizer(&config);
+        Learner { adapter: numbered(adapter), optimizer, config }
+    }
+
+    /// The optimiser's state.
+    ///
+    /// # Errors
+    /// [`QwenError::Device`] when it cannot be encoded.
+    pub fn optimizer_bytes(&self) -> Result<Vec<u8>, QwenError> {
+        let bytes = self.optimizer.into_bytes();
+        Ok(bytes.map_err(|e| QwenError::Device(e.to_string()))?.to_vec())
+    }
+
+    /// Goes on with this state of the optimiser.
+    ///
+    /// # Errors
+    /// [`QwenError::Device`] when it is damaged.
+    pub fn resume(&mut self, optimizer_bytes: Vec<u8>) -> Result<(), QwenError> {
+        self.optimizer = optimizer(&self.config)
+            .from_bytes(Bytes::from_bytes_vec(optimizer_bytes))
+            .map_err(|e| QwenError::Device(format!("the optimiser's state: {e}")))?;
+        Ok(())
     }
 
     /// The adapter as it is now, without autodiff: for sampling.
@@ -228,6 +249,10 @@ impl Learner {
         self.adapter = self.optimizer.step(rate, self.adapter.clone(), gradients);
         Ok(norm)
     }
+}
+
+fn optimizer(config: &LearnerConfig) -> ModuleOptimizer {
+    AdamWConfig::new().with_weight_decay(config.weight_decay).init()
 }
 
 /// The tokens of a step, for what is logged.

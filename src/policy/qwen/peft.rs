@@ -295,18 +295,15 @@ fn read_pairs(
     Ok(pairs)
 }
 
-/// Writes an adapter into `folder`, which is made if it is not there. `base` is what peft is
-/// told the model is called.
+/// The two files of an adapter, name and bytes. `base` is what peft is told the model is called.
 ///
 /// # Errors
-/// [`PeftError`] when the device does not give the matrices back, or the folder cannot be
-/// written.
-pub fn write(
-    folder: &Path,
+/// [`PeftError`] when the device does not give the matrices back.
+pub fn to_files(
     adapter: &Adapter,
     layers: &[LinearShape],
     base: &str,
-) -> Result<(), PeftError> {
+) -> Result<[(&'static str, Vec<u8>); 2], PeftError> {
     let mut tensors: BTreeMap<String, ([usize; 2], Vec<u8>)> = BTreeMap::new();
     let mut scales: Vec<(&str, usize, f64)> = Vec::new();
     for (slot, pair) in adapter.pairs() {
@@ -327,7 +324,7 @@ pub fn write(
         false => Tower::Qwen2_5,
     };
     let Some(config) = config(&scales, base, tower) else {
-        return Err(PeftError::Empty(folder.join(WEIGHTS)));
+        return Err(PeftError::Empty(WEIGHTS.into()));
     };
     let failed = |error: String| PeftError::Write(error);
     let views = tensors.iter().map(|(name, (shape, bytes))| {
@@ -337,10 +334,25 @@ pub fn write(
     let metadata = Some([("format".to_owned(), "pt".to_owned())].into());
     let bytes = safetensors::serialize(views, metadata).map_err(|e| failed(e.to_string()))?;
     let config = serde_json::to_string_pretty(&config).map_err(|e| failed(e.to_string()))? + "\n";
+    Ok([(WEIGHTS, bytes), (CONFIG, config.into_bytes())])
+}
+
+/// Writes an adapter into `folder`, which is made if it is not there.
+///
+/// # Errors
+/// [`PeftError`] as [`to_files`], or when the folder cannot be written.
+pub fn write(
+    folder: &Path,
+    adapter: &Adapter,
+    layers: &[LinearShape],
+    base: &str,
+) -> Result<(), PeftError> {
+    let files = to_files(adapter, layers, base)?;
     let io = |source| PeftError::Io { path: folder.to_owned(), source };
     std::fs::create_dir_all(folder).map_err(io)?;
-    for (name, bytes) in [(WEIGHTS, bytes.as_slice()), (CONFIG, config.as_bytes())] {
-        write_atomically(&folder.join(name), bytes).map_err(|error| failed(error.to_string()))?;
+    for (name, bytes) in &files {
+        write_atomically(&folder.join(name), bytes)
+            .map_err(|error| PeftError::Write(error.to_string()))?;
     }
     Ok(())
 }

@@ -169,6 +169,22 @@ impl QwenPolicy {
         self.learner.take(adapter);
     }
 
+    /// The optimiser's state.
+    ///
+    /// # Errors
+    /// [`QwenError::Device`] when it cannot be encoded.
+    pub fn optimizer_bytes(&self) -> Result<Vec<u8>, QwenError> {
+        self.learner.optimizer_bytes()
+    }
+
+    /// Goes on with the adapter that it has and this state of the optimiser.
+    ///
+    /// # Errors
+    /// [`QwenError::Device`] when it is damaged.
+    pub fn resume(&mut self, optimizer_bytes: Vec<u8>) -> Result<(), QwenError> {
+        self.learner.resume(optimizer_bytes)
+    }
+
     fn prompt(&self, observation: &Observation) -> Result<Prompt, QwenError> {
         Ok(self.processor.prompt(&observation.pictures, &observation.text)?)
     }
