@@ -8,5 +8,10 @@ use sha2::{Digest, Sha256};
 /// assert!(spatial_ssrl::digest::hex(b"").starts_with("e3b0c442"));
 /// ```
 pub fn hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    text(&Sha256::digest(bytes))
+}
+
+/// Bytes of a digest as hexadecimal digits.
+pub(crate) fn text(digest: &[u8]) -> String {
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -12,6 +12,7 @@ use std::{
 
 use common::checkpoint;
 use serde_json::Value;
+use spatial_ssrl::source::room::{RoomSource, RoomSpec};
 
 /// Little of everything. The adapter may reach the head, since random layers hold little that
 /// other layers could use.
@@ -154,7 +155,7 @@ fn qwen_what_adapt_learns_is_evaluated_asked_and_gone_on_from() {
     assert_eq!((lines.len(), &lines[0]["step"]), (1, &Value::from(0)));
 
     let stderr = refused(&["adapt", "--resume", first.to_str().unwrap()]);
-    assert!(stderr.contains("came to its end: go on from it with --policy qwen:"), "{stderr}");
+    assert!(stderr.contains("go on from it with --policy qwen:"), "{stderr}");
     let stderr = refused(&["eval", room, "--policy", "builtin", "--adapter", "x"]);
     assert!(stderr.contains("goes with --policy qwen:CHECKPOINT"), "{stderr}");
     let stderr = refused(&["eval", room, "--policy", &of_base, "--adapter", &base]);
@@ -215,10 +216,10 @@ fn qwen_a_run_that_is_killed_and_resumed_equals_the_uninterrupted_one() {
     }
     std::fs::write(&config, SMALL).unwrap();
     let policy = format!("qwen:{base}");
-    let room = "room:seed=7,frames=12";
-    let (whole, cut) = (at("whole"), at("cut"));
+    let (room, whole, cut) = (at("room"), at("whole"), at("cut"));
+    room_as_folder(room.as_ref());
     let begin = |out: &str| {
-        command(&["adapt", room, "--policy", &policy, "--config", &config, "--out", out])
+        command(&["adapt", &room, "--policy", &policy, "--config", &config, "--out", out])
     };
     assert!(begin(&whole).output().unwrap().status.success());
 
@@ -237,6 +238,13 @@ fn qwen_a_run_that_is_killed_and_resumed_equals_the_uninterrupted_one() {
     let stderr = refused(&["adapt", "--resume", &cut]);
     assert!(stderr.contains(&base), "{stderr}");
     std::fs::rename(&other, &base).unwrap();
+    // As many tasks, but of other pictures.
+    let first = Path::new(&room).join("rgb/1.000000.png");
+    let picture = image::open(&first).unwrap().to_rgb8();
+    image::imageops::huerotate(&picture, 90).save(&first).unwrap();
+    let stderr = refused(&["adapt", "--resume", &cut]);
+    assert!(stderr.contains("gives other tasks than when the run was interrupted"), "{stderr}");
+    picture.save(&first).unwrap();
     let (_, stderr) = done(&["adapt", "--resume", &cut]);
     assert!(stderr.contains("going on from checkpoint"), "{stderr}");
 
@@ -257,6 +265,30 @@ fn qwen_a_run_that_is_killed_and_resumed_equals_the_uninterrupted_one() {
         assert_eq!(whole[key], resumed[key], "{key}");
     }
     assert!(!cut.join("checkpoints").exists(), "nothing is left to resume");
+}
+
+/// Twelve frames of a rendered room as a folder of pictures, depth in 0.2 mm.
+fn room_as_folder(folder: &Path) {
+    let source = RoomSource::new(RoomSpec { seed: 7, frames: 12, ..RoomSpec::default() });
+    for part in ["rgb", "depth"] {
+        std::fs::create_dir_all(folder.join(part)).unwrap();
+    }
+    let mut list = String::new();
+    for number in 0..12 {
+        let frame = source.frame(number);
+        let stamp = format!("{}.000000", number + 1);
+        let (rgb, depth) = (format!("rgb/{stamp}.png"), format!("depth/{stamp}.png"));
+        frame.color.save(folder.join(&rgb)).unwrap();
+        let depth_m = frame.depth_m.as_ref().unwrap();
+        let values: Vec<u16> =
+            depth_m.iter().map(|z| if z.is_nan() { 0 } else { (z * 5000.0) as u16 }).collect();
+        image::ImageBuffer::<image::Luma<u16>, _>::from_raw(frame.width(), frame.height(), values)
+            .unwrap()
+            .save(folder.join(&depth))
+            .unwrap();
+        list += &format!("{stamp} {rgb} {stamp} {depth}\n");
+    }
+    std::fs::write(folder.join("associations.txt"), list).unwrap();
 }
 
 /// Waits until a run has written this file, and ends it if that takes too long.

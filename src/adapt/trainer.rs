@@ -402,12 +402,11 @@ impl<P: Policy + Sync> Trainer<P> {
         (self.rollout_time, self.update_time) = (state.rollout_time, state.update_time);
     }
 
-    /// Goes on where another trainer was that remembered the same tasks; says whether it did.
-    pub fn go_on(&mut self, state: &TrainerState) -> bool {
+    /// Goes on where another trainer was that remembered the same tasks.
+    pub fn go_on(&mut self, state: &TrainerState) {
         (self.steps, self.tokens) = (state.steps, state.tokens);
         self.guard = state.guard.clone();
         (self.rollout_time, self.update_time) = (state.rollout_time, state.update_time);
-        self.memory.state() == state.memory
     }
 
     /// Steps made so far, skipped ones included.

@@ -337,8 +337,8 @@ fn last_checkpoint(run: &Path) -> Result<Loaded, CliError> {
         if run.join("policy").join(ADAPTER).is_file() {
             let run = run.display();
             return CliError::Nothing(format!(
-                "{run} learnt an adapter and came to its end: go on from it with --policy \
-                 qwen:{run}"
+                "{run} learnt an adapter and has no whole checkpoint (it came to its end, or was \
+                 killed before the first): go on from it with --policy qwen:{run}"
             ));
         }
         let hint = "a run that came to its end, or never wrote a checkpoint, has none";

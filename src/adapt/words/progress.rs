@@ -3,20 +3,27 @@
 //! seed they are the same, which is checked.
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use super::ColdStartCounts;
-use crate::adapt::{score::Scores, trainer::TrainerState};
+use crate::{
+    adapt::{memory::Memory, score::Scores, trainer::TrainerState},
+    digest,
+    policy::qwen::policy::Observation,
+};
 
 /// Where a run stands.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Progress {
+    /// [`digest_of`] the tasks that are learnt from and tested on.
+    pub tasks: String,
     /// Held-out accuracy before learning.
     pub before: Option<Scores>,
     /// The cold start so far.
     pub cold: ColdStartCounts,
     /// Mean reward of each update so far.
     pub rewards: Vec<f64>,
-    /// The learner; its memory tells whether the tasks are the same.
+    /// The learner.
     pub trainer: TrainerState,
 }
 
@@ -25,4 +32,18 @@ impl Progress {
     pub fn steps(&self) -> u64 {
         self.cold.steps() + self.trainer.steps()
     }
+}
+
+/// SHA-256 of what is asked, what is shown and what is right.
+pub fn digest_of<'t>(tasks: impl Iterator<Item = &'t Memory<Observation>>) -> String {
+    let mut all = Sha256::new();
+    for task in tasks {
+        let Observation { text, pictures, .. } = &task.observation;
+        all.update(format!("{} {} {} {text}\n", task.kind, task.stamp_ns, task.answer));
+        for picture in pictures {
+            all.update(format!("{:?}", picture.dimensions()));
+            all.update(picture.as_raw());
+        }
+    }
+    digest::text(&all.finalize())
 }

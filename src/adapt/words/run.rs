@@ -7,6 +7,7 @@ use rand::RngExt;
 use super::{
     ColdStart, ColdStartCounts, Progress, WordsConfig, WordsError, WordsSeconds, WordsSummary,
     cold_text,
+    progress::digest_of,
     tasks::{CHUNK, Tasks, evaluate},
 };
 use crate::{
@@ -122,14 +123,16 @@ pub fn adapt<E: std::error::Error + 'static>(
         config,
         ends: budget.map(|budget| started + budget),
         kept: Instant::now(),
+        tasks: digest_of(trainer.memory().all().chain(&tasks.tests)),
         before: None,
         cold: ColdStartCounts::default(),
         rewards: Vec::new(),
     };
     if let Some(progress) = progress.as_ref().filter(|progress| progress.steps() > 0) {
-        if !trainer.go_on(&progress.trainer) {
+        if progress.tasks != run.tasks {
             return Err(WordsError::OtherTasks { source_name: (*source).to_owned() });
         }
+        trainer.go_on(&progress.trainer);
         run.before = progress.before.clone();
         (run.cold, run.rewards) = (progress.cold.clone(), progress.rewards.clone());
     } else {
@@ -250,6 +253,7 @@ struct Run<'a> {
     config: &'a WordsConfig,
     ends: Option<Instant>,
     kept: Instant,
+    tasks: String,
     before: Option<Scores>,
     cold: ColdStartCounts,
     /// Mean reward of each step.
@@ -263,6 +267,7 @@ impl Run<'_> {
 
     fn progress(&self, trainer: &Trainer<QwenPolicy>) -> Progress {
         Progress {
+            tasks: self.tasks.clone(),
             before: self.before.clone(),
             cold: self.cold.clone(),
             rewards: self.rewards.clone(),

@@ -149,9 +149,9 @@ impl Policy for CompactPolicy {
         let grad_norm = tensor::module_gradient_norm(&self.head, &gradients);
         guard::check_gradient(grad_norm)?;
         let gradients = clipped(&self.head, gradients, self.config.max_grad_norm / grad_norm);
-        let touched = start::touched(&self.head, &gradients);
+        let drawn = self.start.as_ref().map(|_| start::touched(&self.head, &gradients));
         self.head = self.optimizer.step(learning_rate, self.head.clone(), gradients);
-        if let Some(start) = &self.start {
+        if let (Some(start), Some(touched)) = (&self.start, drawn) {
             let part = learning_rate * f64::from(self.decay());
             self.head = start::drawn_to(self.head.clone(), start, part, &touched);
         }
