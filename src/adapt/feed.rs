@@ -9,7 +9,7 @@ use super::{
     keeper::Keeper,
     learner::{Learner, evenly},
     maker::{Counts, Maker},
-    memory::Memory,
+    memory::{Capacity, Memory},
     replay::{Cursor, Frames, ReplayError, Watch, add_tests},
     settings::RunConfig,
     split::{Part, Split, SplitConfig},
@@ -37,7 +37,7 @@ pub(super) struct Plan {
     views: u64,
     held_out_every: u64,
     held_out_frames: u64,
-    tasks_per_kind: u64,
+    tasks: Capacity,
 }
 
 impl Plan {
@@ -55,7 +55,7 @@ impl Plan {
             views: (max_views / train).clamp(1, learn.views.max(1)),
             held_out_every: held_out.div_ceil(MAX_HELD_OUT_FRAMES),
             held_out_frames: held_out.min(MAX_HELD_OUT_FRAMES),
-            tasks_per_kind: split.tasks_per_kind,
+            tasks: split.tasks(),
         }
     }
 
@@ -91,7 +91,7 @@ impl Plan {
     /// asked of those before it and `seen` held-out frames came, this one and such as the gate
     /// refused among them. Each of their pictures is encoded: hardly more than are needed.
     fn color_tasks(&self, seen: u64, asked: u64) -> u64 {
-        let wanted = self.tasks_per_kind as f64 * SPARE;
+        let wanted = self.tasks.patches as f64 * SPARE;
         let by_now = wanted * seen.div_ceil(self.held_out_every.max(1)) as f64;
         let by_now = (by_now / self.held_out_frames as f64).ceil() as u64;
         by_now.saturating_sub(asked).min(48)
@@ -99,7 +99,7 @@ impl Plan {
 
     /// Tasks of each kind on each held-out frame, if all frames give the same.
     pub(super) fn even(&self) -> u64 {
-        self.tasks_per_kind.div_ceil(self.held_out_frames)
+        (self.tasks.points as u64).div_ceil(self.held_out_frames)
     }
 
     /// Attempts at tasks of a kind on a held-out frame of which so many colour tasks are asked.
@@ -166,7 +166,7 @@ impl Run<'_> {
         }
         self.keep_for_test(&held_out)?;
         let all = std::mem::take(&mut self.held_out);
-        self.held_out = evenly(all, self.plan.tasks_per_kind as usize);
+        self.held_out = evenly(all, self.plan.tasks);
         self.cursor.fed = true;
         Ok(())
     }
@@ -260,7 +260,7 @@ mod tests {
 
     #[test]
     fn hardly_more_colour_tasks_are_encoded_than_are_tested_whatever_the_gate_refuses() {
-        let wanted = RunConfig::default().split.tasks_per_kind;
+        let wanted = RunConfig::default().split.tasks().patches as u64;
         for (frames, passes) in [(60, 1), (232, 1), (232, 3), (5000, 1), (100_000, 7)] {
             let asked = asked(frames, passes);
             assert!((wanted..=wanted * 11 / 10 + 1).contains(&asked), "{frames} {passes}: {asked}");

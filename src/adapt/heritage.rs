@@ -4,7 +4,7 @@
 
 use super::{
     learner::evenly,
-    memory::Memory,
+    memory::{Capacity, Memory},
     store::{self, StoreError},
 };
 use crate::policy::compact::{CompactPolicy, observe::Observation};
@@ -18,20 +18,10 @@ pub struct Heritage {
     pub factory: Vec<Memory<Observation>>,
 }
 
-/// How many tasks are handed on: of kinds that keep points, of kinds that keep patches
-/// (which are twenty times as large).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Share {
-    /// Of depth and position.
-    pub points: usize,
-    /// Of the other kinds.
-    pub patches: usize,
-}
-
 /// Handed on to be rehearsed, from each generation.
-pub const REHEARSAL: Share = Share { points: 1200, patches: 16 };
+pub const REHEARSAL: Capacity = Capacity { points: 1200, patches: 16 };
 /// Handed on to be tested on, from each generation.
-pub const FACTORY: Share = Share { points: 100, patches: 24 };
+pub const FACTORY: Capacity = Capacity { points: 100, patches: 24 };
 
 const NAMES: [&str; 2] = ["rehearsal.tasks", "factory.tasks"];
 
@@ -85,13 +75,9 @@ impl Heritage {
 /// A share of the given tasks, evenly over their order.
 pub fn sample<'a>(
     tasks: impl IntoIterator<Item = &'a Memory<Observation>>,
-    share: Share,
+    share: Capacity,
 ) -> Vec<Memory<Observation>> {
-    let (points, patches): (Vec<_>, Vec<_>) =
-        tasks.into_iter().cloned().partition(|task| task.kind.needs_depth());
-    let mut kept = evenly(points, share.points);
-    kept.extend(evenly(patches, share.patches));
-    kept
+    evenly(tasks.into_iter().cloned().collect(), share)
 }
 
 #[cfg(test)]

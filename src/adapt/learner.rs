@@ -31,7 +31,7 @@ use super::{
     held_out::{HeldOut, LocalConfig, Use},
     heritage::{self, Heritage},
     maker::{Counts, Maker},
-    memory::Memory,
+    memory::{Capacity, Memory},
     promote,
     settings::{RunConfig, task_set},
     summary::FrameCounts,
@@ -204,7 +204,7 @@ impl Learner {
         let local = self.held_out.tasks().filter(|(set, _)| *set == promote::Set::Local);
         factory.extend(heritage::sample(local.map(|(_, task)| task), heritage::FACTORY));
         // After many generations each keeps its share of a bounded whole.
-        let bound = |share: heritage::Share| heritage::Share {
+        let bound = |share: Capacity| Capacity {
             points: GENERATIONS * share.points,
             patches: GENERATIONS * share.patches,
         };
@@ -368,15 +368,15 @@ impl Learner {
 const GENERATIONS: usize = 4;
 const LOCAL_SEED: u64 = 0x10ca;
 
-/// At most `wanted` tasks of each kind, evenly spread over those given.
-pub(super) fn evenly<O>(tasks: Vec<Memory<O>>, wanted: usize) -> Vec<Memory<O>> {
+/// At most so many tasks of each kind, evenly spread over those given.
+pub(super) fn evenly<O>(tasks: Vec<Memory<O>>, wanted: Capacity) -> Vec<Memory<O>> {
     let mut kinds: BTreeMap<TaskKind, Vec<Memory<O>>> = BTreeMap::new();
     for task in tasks {
         kinds.entry(task.kind.clone()).or_default().push(task);
     }
     let mut kept = Vec::new();
-    for tasks in kinds.into_values() {
-        let (all, mut taken) = (tasks.len(), 0);
+    for (kind, tasks) in kinds {
+        let (all, wanted, mut taken) = (tasks.len(), wanted.of(&kind), 0);
         for (i, task) in tasks.into_iter().enumerate() {
             // Every task whose number passes the next multiple of all / wanted.
             if all <= wanted || (i + 1) * wanted / all > taken {

@@ -45,7 +45,8 @@ impl Capacity {
         Capacity { points: tasks, patches: tasks }
     }
 
-    fn of(self, kind: &TaskKind) -> usize {
+    /// Of one kind, at least 1.
+    pub fn of(self, kind: &TaskKind) -> usize {
         if kind.needs_depth() { self.points.max(1) } else { self.patches.max(1) }
     }
 }

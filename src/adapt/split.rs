@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::memory::Capacity;
+
 /// How a recording is split by time.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -12,12 +14,15 @@ pub struct SplitConfig {
     /// look like the last training frame.
     pub gap: f64,
     /// Held-out tasks of each kind.
-    pub tasks_per_kind: u64,
+    pub tasks_per_kind: usize,
+    /// Held-out tasks of each kind that shows patches, if fewer: each has pictures of its own to
+    /// be encoded, where those that ask about marked points share one.
+    pub tasks_per_patch_kind: usize,
 }
 
 impl Default for SplitConfig {
     fn default() -> Self {
-        SplitConfig { held_out: 0.25, gap: 0.05, tasks_per_kind: 320 }
+        SplitConfig { held_out: 0.25, gap: 0.05, tasks_per_kind: 1000, tasks_per_patch_kind: 320 }
     }
 }
 
@@ -50,6 +55,14 @@ pub struct SplitError {
 }
 
 impl SplitConfig {
+    /// How many held-out tasks there are of a kind.
+    pub fn tasks(&self) -> Capacity {
+        Capacity {
+            points: self.tasks_per_kind,
+            patches: self.tasks_per_kind.min(self.tasks_per_patch_kind),
+        }
+    }
+
     /// Splits a recording that lasts from `first_ns` to `last_ns`.
     ///
     /// # Errors

@@ -75,8 +75,7 @@ impl<'a> Tasks<'a> {
             self.tests.extend(memories);
             self.counts.merge(&counts);
         }
-        self.tests =
-            evenly(std::mem::take(&mut self.tests), self.config.split.tasks_per_kind as usize);
+        self.tests = evenly(std::mem::take(&mut self.tests), self.config.split.tasks());
         Ok(())
     }
 
