@@ -3,7 +3,7 @@
 
 use image::RgbImage;
 
-use super::{Rect, Skip, piece::Turn};
+use super::{Rect, Skip, Turn};
 
 /// Cells a side of the grid on which parts are compared.
 const CELLS: usize = 8;

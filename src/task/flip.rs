@@ -5,9 +5,9 @@ use rand::RngExt;
 
 use super::{
     Answer, FlipDirection, PreparedFrame, Preset, Question, Recipe, Skip, Task, TaskKind,
-    TaskSource,
+    TaskSource, Turn,
     alike::{Look, require_different, require_size},
-    piece::{Turn, patch_rect},
+    piece::patch_rect,
     seed,
 };
 

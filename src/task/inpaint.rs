@@ -22,9 +22,8 @@ use rand::RngExt;
 
 use super::{
     Answer, Cutout, Piece, PreparedFrame, Preset, Question, Recipe, Rect, Skip, Task, TaskKind,
-    TaskSource, Zoom,
+    TaskSource, Turn, Zoom,
     alike::{ALIKE_BELOW, Look, require_different, require_size},
-    piece::Turn,
     seed::{self, Rng},
 };
 

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::frame::{FrameId, Intrinsics};
 
 pub(crate) mod alike;
+mod bearing;
 pub mod candidates;
 pub mod depth_order;
 pub mod draw;
@@ -26,10 +27,13 @@ pub mod prompt;
 pub mod regions;
 pub mod reorder;
 pub mod seed;
+mod turn;
+mod windows;
 
 pub use factory::TaskSet;
-pub use piece::{Piece, Turn};
+pub use piece::Piece;
 pub use prepared::PreparedFrame;
+pub use turn::Turn;
 
 /// The most patches, options or regions that one task has.
 pub const MAX_PARTS: usize = 4;
