@@ -111,6 +111,10 @@ fn qwen_what_adapt_learns_is_evaluated_asked_and_gone_on_from() {
         assert_eq!(summary["before"][kind]["n"], summary["after"][kind]["n"], "{summary}");
         assert!(summary["after"][kind]["n"].as_u64().unwrap() > 0, "{summary}");
     }
+    // The run says whether what it learnt is better, and by the same word in both places.
+    let promoted = summary["promoted"].is_number();
+    assert_eq!(promoted, summary["rejected"].is_null(), "{summary}");
+    assert!(stdout.contains(if promoted { "promoted  " } else { "rejected  " }), "{stdout}");
     let lines = metrics(first);
     assert_eq!(lines.len(), 40 + 6);
     for (step, line) in lines.iter().enumerate() {
@@ -261,7 +265,8 @@ fn qwen_a_run_that_is_killed_and_resumed_equals_the_uninterrupted_one() {
     assert_eq!(told(&whole), told(&cut));
     let (whole, cut) = (json(&Path::new(&whole).join("summary.json")), Path::new(&cut));
     let resumed = json(&cut.join("summary.json"));
-    for key in ["before", "after", "cold_start", "updates", "first_reward", "last_reward"] {
+    let same = ["before", "after", "cold_start", "updates", "first_reward", "last_reward"];
+    for key in same.into_iter().chain(["promoted", "rejected"]) {
         assert_eq!(whole[key], resumed[key], "{key}");
     }
     assert!(!cut.join("checkpoints").exists(), "nothing is left to resume");

@@ -77,7 +77,10 @@ pub fn sample<'a>(
     tasks: impl IntoIterator<Item = &'a Memory<Observation>>,
     share: Capacity,
 ) -> Vec<Memory<Observation>> {
-    evenly(tasks.into_iter().cloned().collect(), share)
+    let mut kept = evenly(tasks.into_iter().cloned().collect(), share);
+    // As in the files that ship, which a rerun of `pretrain` is to give again.
+    kept.sort_by_key(|task| !task.kind.needs_depth());
+    kept
 }
 
 #[cfg(test)]

@@ -56,6 +56,15 @@ pub fn adapted(summary: &WordsSummary, unpaired: &Tally, lost: &Tally) -> String
             mean(summary.mean_after)
         ),
     );
+    if let Some(by) = summary.promoted {
+        line(&mut out, format!("promoted  the mean rose by {} points, no kind fell", percent(by)));
+    }
+    if let Some(why) = &summary.rejected {
+        line(
+            &mut out,
+            format!("rejected  {why}: the adapter is kept, but what it began with may be better"),
+        );
+    }
     if summary.after.is_none() {
         line(&mut out, "stopped: what was learnt is kept, `eval` tests it".to_owned());
     }

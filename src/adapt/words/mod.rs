@@ -3,7 +3,8 @@
 //! the form asked for, and groups without a right answer teach nothing.
 //!
 //! What is learnt is an adapter. It is tested on the last part of the recording before the cold
-//! start, and after the last step; there is no promotion in between. Frames become tasks, which
+//! start, and after the last step: then a run says whether the adapter may take the place of what
+//! it began with. It is kept in any case. Frames become tasks, which
 //! are kept with their pictures; a run learns from them ([`run`]) and tells what it did
 //! ([`summary`]).
 
@@ -16,6 +17,7 @@ pub use progress::Progress;
 pub use run::{Job, Tested, adapt, test};
 use serde::{Deserialize, Serialize};
 pub use summary::{ColdStartCounts, WordsSeconds, WordsSummary};
+pub use tasks::Marks;
 
 use super::{
     budget::BudgetConfig,

@@ -5,9 +5,9 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::ColdStartCounts;
+use super::{ColdStartCounts, tasks::Marks};
 use crate::{
-    adapt::{memory::Memory, score::Scores, trainer::TrainerState},
+    adapt::{memory::Memory, trainer::TrainerState},
     digest,
     policy::qwen::policy::Observation,
 };
@@ -17,8 +17,8 @@ use crate::{
 pub struct Progress {
     /// [`digest_of`] the tasks that are learnt from and tested on.
     pub tasks: String,
-    /// Held-out accuracy before learning.
-    pub before: Option<Scores>,
+    /// How the held-out tasks were answered before learning.
+    pub before: Option<Marks>,
     /// The cold start so far.
     pub cold: ColdStartCounts,
     /// Mean reward of each update so far.

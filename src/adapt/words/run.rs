@@ -8,7 +8,7 @@ use super::{
     ColdStart, ColdStartCounts, Progress, WordsConfig, WordsError, WordsSeconds, WordsSummary,
     cold_text,
     progress::digest_of,
-    tasks::{CHUNK, Tasks, evaluate},
+    tasks::{CHUNK, Marks, Tasks, evaluate},
 };
 use crate::{
     adapt::{
@@ -70,7 +70,8 @@ pub fn test<E: std::error::Error + 'static>(
         return Err(tasks.nothing("test on"));
     }
     watch.phase("answer", "tasks", Some(tasks.tests.len() as u64));
-    let mut scores = evaluate(policy, &tasks.tests, watch)?.ok_or(WordsError::Stopped)?;
+    let marks = evaluate(policy, &tasks.tests, watch)?.ok_or(WordsError::Stopped)?;
+    let mut scores = marks.scores;
     // The blind policies learn on the earlier half of the tasks and are tested on the later.
     let mut by_time: Vec<_> = tasks.tests.iter().collect();
     by_time.sort_by_key(|task| task.stamp_ns);
@@ -151,11 +152,13 @@ pub fn adapt<E: std::error::Error + 'static>(
 
     let begun = Instant::now();
     watch.phase("test after", "tasks", Some(tests));
-    let mut after = evaluate(trainer.policy(), &tasks.tests, watch)?;
+    let after = evaluate(trainer.policy(), &tasks.tests, watch)?;
     let tested = tested_before + begun.elapsed();
     let train: Vec<&Memory<Observation>> = trainer.memory().all().collect();
     let held_out: Vec<&Memory<Observation>> = tasks.tests.iter().collect();
-    let mut before = run.before;
+    let verdict =
+        run.before.as_ref().zip(after.as_ref()).map(|(before, after)| before.compare(after));
+    let (mut before, mut after) = (run.before.map(|m| m.scores), after.map(|m| m.scores));
     let mut scored: Vec<&mut Scores> = [&mut before, &mut after].into_iter().flatten().collect();
     if !scored.is_empty() {
         add_blind(&mut scored, &train, &held_out, config.seed);
@@ -177,6 +180,8 @@ pub fn adapt<E: std::error::Error + 'static>(
         mean_after: after.as_ref().map(score::mean),
         before,
         after,
+        promoted: verdict.as_ref().and_then(|verdict| verdict.as_ref().ok().copied()),
+        rejected: verdict.and_then(Result::err),
         cold_start: run.cold,
         updates: UpdateCounts {
             applied: trainer.guard().applied(),
@@ -254,7 +259,7 @@ struct Run<'a> {
     ends: Option<Instant>,
     kept: Instant,
     tasks: String,
-    before: Option<Scores>,
+    before: Option<Marks>,
     cold: ColdStartCounts,
     /// Mean reward of each step.
     rewards: Vec<f64>,

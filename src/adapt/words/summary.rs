@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     adapt::{
+        promote::Rejection,
         score::Scores,
         summary::{FrameCounts, UpdateCounts},
     },
@@ -71,6 +72,11 @@ pub struct WordsSummary {
     pub mean_before: Option<f64>,
     /// Mean of `after` over kinds.
     pub mean_after: Option<f64>,
+    /// By how much the mean over kinds rose, if what was learnt may take the place of what it began
+    /// with: the mean rose and no kind fell, by the rule of [`crate::adapt::promote`].
+    pub promoted: Option<f64>,
+    /// Why it may not. It is kept all the same.
+    pub rejected: Option<Rejection>,
     /// The cold start.
     pub cold_start: ColdStartCounts,
     /// Updates by reward.

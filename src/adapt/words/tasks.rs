@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use super::{WordsConfig, WordsError};
 use crate::{
@@ -13,6 +14,7 @@ use crate::{
         learner::evenly,
         maker::{Counts, Maker},
         memory::Memory,
+        promote::{self, Answers, Rejection, Set},
         replay::Watch,
         score::{Score, Scores},
         summary::FrameCounts,
@@ -88,28 +90,57 @@ impl<'a> Tasks<'a> {
     }
 }
 
-/// How many of the tests the policy answers right, one by one; none when the run is stopped
-/// before the last of them.
+/// How a policy answered the tests.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Marks {
+    /// Scores by kind.
+    pub scores: Scores,
+    /// Which answers were right, test by test.
+    pub right: BTreeMap<TaskKind, Vec<bool>>,
+}
+
+impl Marks {
+    /// By how much the mean over kinds rises to `after`, if that may take the place of this: by
+    /// the rule for promotions, no kind fell, and the mean rose.
+    ///
+    /// # Errors
+    /// Why it may not.
+    pub fn compare(&self, after: &Marks) -> Result<f64, Rejection> {
+        let answers = |marks: &Marks| -> Answers {
+            let kinds = marks.right.iter();
+            kinds.map(|(kind, right)| ((Set::Local, kind.clone()), right.clone())).collect()
+        };
+        promote::compare(&answers(self), &answers(after))
+    }
+}
+
+/// Lets the policy answer the tests, one by one; none when the run is stopped before the last of
+/// them.
 pub fn evaluate(
     policy: &QwenPolicy,
     tests: &[Memory<Observation>],
     watch: &mut dyn Watch,
-) -> Result<Option<Scores>, QwenError> {
-    let mut counts = BTreeMap::<TaskKind, (u64, u64, f64)>::new();
+) -> Result<Option<Marks>, QwenError> {
+    let mut all = BTreeMap::<TaskKind, (Vec<bool>, f64)>::new();
     for test in tests {
         if watch.stopped() {
             return Ok(None);
         }
         let said = policy.best(&[&test.observation])?;
         let right = said.first().is_some_and(|(answer, _)| answer.as_ref() == Some(&test.answer));
-        let (correct, n, chance) = counts.entry(test.kind.clone()).or_default();
-        *correct += u64::from(right);
-        *n += 1;
+        let (marks, chance) = all.entry(test.kind.clone()).or_default();
+        marks.push(right);
         *chance += test.observation.question.chance();
         watch.advance(1);
     }
-    let score = |(correct, n, chance): (u64, u64, f64)| Score::new(correct, n, chance / n as f64);
-    Ok(Some(counts.into_iter().map(|(kind, counts)| (kind, score(counts))).collect()))
+    let score = |(right, chance): &(Vec<bool>, f64)| {
+        let (correct, n) = (right.iter().filter(|right| **right).count(), right.len());
+        Score::new(correct as u64, n as u64, chance / n as f64)
+    };
+    Ok(Some(Marks {
+        scores: all.iter().map(|(kind, marks)| (kind.clone(), score(marks))).collect(),
+        right: all.into_iter().map(|(kind, (right, _))| (kind, right)).collect(),
+    }))
 }
 
 impl Shown for Observation {
@@ -149,4 +180,22 @@ fn colours(picture: &image::RgbImage) -> Vec<f32> {
         look.extend(quarters.iter().map(|sum| 4.0 * sum / n));
     }
     look
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn qwen_an_adapter_that_lost_a_kind_is_rejected_however_much_it_gained() {
+        let marks = |flip: usize, depth: usize| {
+            let right = |n: usize| (0..24).map(|i| i < n).collect();
+            let right = [(TaskKind::Flip, right(flip)), (TaskKind::Depth, right(depth))].into();
+            Marks { scores: Scores::new(), right }
+        };
+        let start = marks(20, 4);
+        assert!((start.compare(&marks(20, 16)).unwrap() - 0.25).abs() < 1e-9);
+        assert!(matches!(start.compare(&marks(4, 24)), Err(Rejection::KindFell { .. })));
+        assert!(matches!(start.compare(&start), Err(Rejection::NotBetter { .. })));
+    }
 }
