@@ -76,7 +76,7 @@ impl Default for LearnConfig {
             // Colour tasks need many pictures encoded and are soon learnt; depth tasks share
             // one picture and are the hard part.
             tasks_per_view: by_kind([0.15, 0.08, 0.08], [30.0, 36.0]),
-            memory_per_kind: 24_000,
+            memory_per_kind: 16_000,
             memory_per_patch_kind: 1500,
             steps_per_frame: 4,
             tasks_per_step: by_kind([2; 3], [96, 128]),

@@ -186,7 +186,7 @@ pub const DECLARED: [Declared; 43] = [
     p("out_directory", Text(""), Unconfigured,
         "Where policy and checkpoints are kept, and nothing outside it; empty: spatial_ssrl below \
          $ROS_HOME or ~/.ros, with the node's full name."),
-    p("checkpoint_every_s", Float(60.0, [1.0, 86_400.0]), Unconfigured,
+    p("checkpoint_every_s", Float(600.0, [1.0, 86_400.0]), Unconfigured,
         "Seconds between two checkpoints."),
     p("checkpoints_kept", Int(2, [1, 100]), Unconfigured,
         "The latest that are kept, beside the best."),
