@@ -4,9 +4,8 @@
 //!
 //! What is learnt is an adapter. It is tested on the last part of the recording before the cold
 //! start, and after the last step: then a run says whether the adapter may take the place of what
-//! it began with. It is kept in any case. Frames become tasks, which
-//! are kept with their pictures; a run learns from them ([`run`]) and tells what it did
-//! ([`summary`]).
+//! it began with. It is kept in any case. Frames become tasks, which are kept with their pictures; a
+//! run learns from them ([`run`]) and tells what it did ([`summary`]).
 
 pub mod progress;
 pub mod run;
