@@ -33,7 +33,7 @@ pub struct SourceArgs {
     tolerance_ms: Option<f64>,
 
     /// Whether depth is aligned with colour pixel by pixel; auto decides from topics and
-    /// intrinsics
+    /// intrinsics, in folders from where edges lie
     #[arg(long, value_name = "WHETHER", default_value = "auto")]
     registered: Registered,
 }

@@ -5,6 +5,7 @@ use image::RgbImage;
 use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 
+pub mod align;
 pub mod augment;
 pub mod compressed_depth;
 pub mod convert;

@@ -9,7 +9,7 @@ use std::{
 use self::entries::{Entry, associated, pictures_in, side_by_side, subfolder};
 use super::{FrameSource, SourceError, SourceOptions, SourceReport};
 use crate::frame::{
-    DepthMap, FrameId, Intrinsics, Registration, RgbdFrame,
+    DepthMap, FrameId, Intrinsics, Registration, RgbdFrame, align,
     convert::{color_from_encoded, depth_from_png},
 };
 
@@ -26,6 +26,13 @@ const MAX_PICTURE_BYTES: u64 = 128 << 20;
 /// The middle depth of a room or a table; a first picture outside it has likely got the
 /// wrong scale.
 const USUAL_DEPTH_M: std::ops::Range<f32> = 0.3..10.0;
+
+/// Frames that are looked at to see whether depth is registered to colour.
+const CHECKED: usize = 24;
+/// Edges of registered pictures meet better than shifted ones by at least this many standard
+/// deviations. Measured: 1.2 or more for every 12 frames of five cameras (0.73 where colour and depth
+/// of a fast turn were taken at different times), at most 0.5 for six frames that are not registered.
+const LEAST_PEAK: f64 = 0.75;
 
 /// Frames of a folder of pictures.
 pub struct FolderSource {
@@ -106,7 +113,47 @@ impl FolderSource {
             report,
         };
         source.check_scale(options.depth_scale.is_none());
+        if options.registered.is_none() {
+            source.check_registration();
+        }
         Ok(source)
+    }
+
+    /// Looks at a few frames spread over the folder: nothing else tells whether depth lies where
+    /// colour does.
+    fn check_registration(&mut self) {
+        let with_depth: Vec<&Entry> =
+            self.entries.as_slice().iter().filter(|entry| entry.depth.is_some()).collect();
+        let count = with_depth.len().min(CHECKED);
+        let frames = (0..count).filter_map(|i| {
+            let Entry { color, depth, stamp_ns } = with_depth[i * with_depth.len() / count];
+            let color = color_from_encoded(&read_picture(color).ok()?).ok()?;
+            let depth_m = self.depth(&depth.as_ref()?.1).ok()?;
+            Some(RgbdFrame {
+                id: FrameId::from_stamp(*stamp_ns),
+                stamp_ns: *stamp_ns,
+                depth_stamp_ns: None,
+                color,
+                depth_m: Some(depth_m),
+                intrinsics: None,
+                // Compared as if it were.
+                registration: Registration::Registered,
+            })
+        });
+        let Some(alignment) = align::over_frames(frames) else { return };
+        let (as_is, shifted) = (alignment.means[0], alignment.middle);
+        let evidence = format!(
+            "edges of depth meet edges of colour with score {as_is:.2} as they are and {shifted:.2} \
+             +- {:.2} when shifted",
+            alignment.deviation
+        );
+        self.report.registration = Some(match alignment.peak() < LEAST_PEAK {
+            true => {
+                self.registration = Registration::Unregistered;
+                format!("not registered: {evidence} (--registered yes, if it is)")
+            }
+            false => format!("registered: {evidence}"),
+        });
     }
 
     /// Looks at the first depth picture: a wrong scale makes depth that no camera gives.

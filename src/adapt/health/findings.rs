@@ -3,13 +3,13 @@
 use super::{
     Checker, Discriminant, Fault, Finding, Likely, Reference, Signs, Spread, Turned, planes,
 };
+use crate::frame::align::Alignment;
 
 /// Above this probability a fault is likely, below one minus it unlikely.
 const SURE: f64 = 0.9;
 /// Ways to lay depth over colour must move the picture's edge by this part of its width to count
-/// as moved, and by that to say what any shift gives.
+/// as moved.
 const LEAST_MOVE: f64 = 0.012;
-const FAR_MOVE: f64 = 0.018;
 /// A discriminant whose two kinds lie closer, in standard deviations, is not asked.
 const LEAST_APART: f64 = 1.5;
 /// Depths whose middle lies outside are in another unit, metres.
@@ -120,7 +120,7 @@ impl Checker<'_> {
         }
         let nats = self.spread(|signs| Some(signs.unmirrored)).map_or(0.0, |nats| nats.mean);
         let agree = match self.alignment() {
-            Some(alignment) if alignment.peaked() => {
+            Some(alignment) if peaked(&alignment) => {
                 "colour and depth lie alike, so colour alone is not mirrored; "
             }
             _ => "",
@@ -307,7 +307,7 @@ impl Checker<'_> {
         let moved = way.moves() >= LEAST_MOVE;
         let part = (best - as_is) / (best - alignment.middle).max(1e-6);
         let sure = self.gain(at).map_or(0.5, |gain| normal(gain.mean / gain.error().max(1e-6)));
-        match (moved, alignment.peaked()) {
+        match (moved, peaked(&alignment)) {
             (true, _) if part > 0.3 && sure >= SURE => finding(
                 fault,
                 sure,
@@ -356,18 +356,9 @@ impl Checker<'_> {
 
     /// Scores of the ways over all frames; nothing from fewer than three frames.
     fn alignment(&self) -> Option<Alignment> {
-        let frames: Vec<&Vec<f64>> =
-            self.signs.iter().filter_map(|signs| signs.aligned.as_ref()).collect();
-        if frames.len() < 3 {
-            return None;
-        }
-        let mean = |at: usize| frames.iter().map(|f| f[at]).sum::<f64>() / frames.len() as f64;
-        let means: Vec<f64> = (0..self.ways.len()).map(mean).collect();
-        let shifted = self.ways.iter().zip(&means).filter(|(way, _)| {
-            way.turned == Turned::No && way.scale == 1.0 && way.moves() >= FAR_MOVE
-        });
-        let shifted = Spread::of(shifted.map(|(_, mean)| *mean))?;
-        Some(Alignment { means, middle: shifted.mean, deviation: shifted.deviation })
+        let frames: Vec<&[f64]> =
+            self.signs.iter().filter_map(|signs| signs.aligned.as_deref()).collect();
+        Alignment::of(&frames, &self.ways)
     }
 
     /// By how much a way scores better than as it is, over frames.
@@ -376,19 +367,9 @@ impl Checker<'_> {
     }
 }
 
-/// Mean scores of the ways.
-struct Alignment {
-    means: Vec<f64>,
-    /// Mean and spread over shifts that are not small.
-    middle: f64,
-    deviation: f64,
-}
-
-impl Alignment {
-    /// Whether edges meet where they are clearly better than anywhere else.
-    fn peaked(&self) -> bool {
-        self.means[0] > self.middle + 1.5 * self.deviation
-    }
+/// Whether edges meet where they are clearly better than anywhere else.
+fn peaked(alignment: &Alignment) -> bool {
+    alignment.peak() > 1.5
 }
 
 #[cfg(test)]

@@ -10,27 +10,21 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    frame::{
-        Registration, RgbdFrame, SensorModel,
-        augment::{self, AugmentError},
-    },
+    frame::{Registration, RgbdFrame, SensorModel, align, augment::AugmentError},
     policy::compact::{CompactError, CompactPolicy, encoder::Maps, observe::PointReader},
     sense::{SenseError, SpatialSense},
 };
 
-mod align;
 mod discriminant;
 mod findings;
 mod planes;
 mod sample;
 
-pub use align::{Turned, Way};
+pub use crate::frame::align::{Turned, Way, shrunk};
 pub use discriminant::Discriminant;
 pub use planes::{PlaneOffset, WindowOffset};
 pub use sample::EvenSample;
 
-/// The longer side at which frames are checked, pixels.
-const SIDE_PX: u32 = 384;
 /// Places of the grid at which farness and depth are compared, columns and rows.
 const PLACES: [u32; 2] = [24, 18];
 /// Pairs of places whose depths differ by more than this in log depth have an order.
@@ -217,20 +211,6 @@ pub struct Checker<'a> {
     signs: Vec<Signs>,
     unregistered: usize,
     learns: bool,
-}
-
-/// A frame at the size at which frames are checked; small, so that some may be kept.
-///
-/// # Errors
-/// [`AugmentError`] for an empty picture.
-pub fn shrunk(frame: &RgbdFrame) -> Result<RgbdFrame, AugmentError> {
-    let (width, height) = (frame.width(), frame.height());
-    let longer = width.max(height).max(1);
-    let side = |side: u32| {
-        let side = u64::from(side) * u64::from(SIDE_PX) / u64::from(longer);
-        (side as u32).max(1)
-    };
-    augment::resize(frame, side(width), side(height))
 }
 
 impl<'a> Checker<'a> {

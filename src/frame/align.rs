@@ -6,7 +6,10 @@
 
 use image::RgbImage;
 
-use crate::frame::DepthMap;
+use super::{
+    DepthMap, RgbdFrame,
+    augment::{self, AugmentError},
+};
 
 /// Shifts that are tried, as parts of the picture's width, in steps each way.
 const STEP: f64 = 0.008;
@@ -20,6 +23,12 @@ const DEPTH_EDGE: f32 = 0.06;
 /// Fewer edges say nothing; more than the most tell nothing new.
 const LEAST_EDGES: usize = 60;
 const MOST_EDGES: usize = 3000;
+/// The longer side at which frames are compared, pixels.
+const SIDE_PX: u32 = 384;
+/// A shift by this part of the width counts among those that say what any shift gives.
+const FAR_MOVE: f64 = 0.018;
+/// Fewer frames than this tell nothing.
+const LEAST_FRAMES: usize = 3;
 
 /// How colour is turned before depth is laid over it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +88,20 @@ pub fn ways() -> Vec<Way> {
     all
 }
 
+/// A frame at the size at which it is compared, the longer side 384 pixels.
+///
+/// # Errors
+/// When the frame is empty or too large.
+pub fn shrunk(frame: &RgbdFrame) -> Result<RgbdFrame, AugmentError> {
+    let (width, height) = (frame.width(), frame.height());
+    let longer = width.max(height).max(1);
+    let side = |side: u32| {
+        let side = u64::from(side) * u64::from(SIDE_PX) / u64::from(longer);
+        (side as u32).max(1)
+    };
+    augment::resize(frame, side(width), side(height))
+}
+
 /// The score of each way for one frame, -0.5 to 0.5; nothing with too few depth edges. Both
 /// pictures have the same size.
 pub fn scores(color: &RgbImage, depth_m: &DepthMap, ways: &[Way]) -> Option<Vec<f64>> {
@@ -110,6 +133,66 @@ pub fn scores(color: &RgbImage, depth_m: &DepthMap, ways: &[Way]) -> Option<Vec<
         if count < LEAST_EDGES as u32 / 2 { 0.0 } else { sum / f64::from(count) - 0.5 }
     };
     Some(ways.iter().map(score).collect())
+}
+
+/// Mean scores of the ways over frames.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Alignment {
+    /// Of each way; the first is as it is.
+    pub means: Vec<f64>,
+    /// Mean over the shifts that are not small.
+    pub middle: f64,
+    /// Standard deviation over those.
+    pub deviation: f64,
+}
+
+impl Alignment {
+    /// From the [`scores`] of frames; nothing from fewer than three.
+    pub fn of(frames: &[&[f64]], ways: &[Way]) -> Option<Self> {
+        if frames.len() < LEAST_FRAMES || frames.iter().any(|f| f.len() != ways.len()) {
+            return None;
+        }
+        let mean = |at: usize| frames.iter().map(|f| f[at]).sum::<f64>() / frames.len() as f64;
+        let means: Vec<f64> = (0..ways.len()).map(mean).collect();
+        let shifted = ways.iter().zip(&means).filter(|(way, _)| {
+            way.turned == Turned::No && way.scale == 1.0 && way.moves() >= FAR_MOVE
+        });
+        let shifted: Vec<f64> = shifted.map(|(_, mean)| *mean).collect();
+        let count = shifted.len() as f64;
+        let middle = shifted.iter().sum::<f64>() / count;
+        let squares = shifted.iter().map(|mean| (mean - middle).powi(2)).sum::<f64>();
+        Some(Alignment { means, middle, deviation: (squares / (count - 1.0)).sqrt() })
+    }
+
+    /// By how many standard deviations edges meet better as they are than where any shift
+    /// puts them.
+    pub fn peak(&self) -> f64 {
+        (self.means[0] - self.middle) / self.deviation.max(1e-6)
+    }
+}
+
+/// Compares frames that all have depth of the size of their colour; others are left out. Nothing
+/// comes from fewer than three.
+///
+/// ```
+/// use spatial_ssrl::frame::align;
+/// assert!(align::over_frames([]).is_none());
+/// ```
+pub fn over_frames(frames: impl IntoIterator<Item = RgbdFrame>) -> Option<Alignment> {
+    let ways = ways();
+    let scored: Vec<Vec<f64>> = frames
+        .into_iter()
+        .filter(|frame| {
+            let size = (frame.height() as usize, frame.width() as usize);
+            frame.depth_m.as_ref().is_some_and(|depth_m| depth_m.dim() == size)
+        })
+        .filter_map(|frame| {
+            let small = shrunk(&frame).ok()?;
+            scores(&small.color, small.depth_m.as_ref()?, &ways)
+        })
+        .collect();
+    let scored: Vec<&[f64]> = scored.iter().map(Vec::as_slice).collect();
+    Alignment::of(&scored, &ways)
 }
 
 /// Places (column, row) between neighbours whose depths differ.
