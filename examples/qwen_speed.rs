@@ -15,7 +15,7 @@
 
 use std::{
     error::Error,
-    process::Command,
+    process::{Command, ExitCode},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -44,7 +44,17 @@ use spatial_ssrl::{
 const ANSWERS: usize = 8;
 const RANK: usize = 16;
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> ExitCode {
+    match measure() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn measure() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let argument = |i: usize, other: &str| arguments.get(i).cloned().unwrap_or(other.to_owned());
     let name = argument(0, "cpu").parse::<DeviceName>()?;

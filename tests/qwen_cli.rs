@@ -164,6 +164,14 @@ fn qwen_what_adapt_learns_is_evaluated_asked_and_gone_on_from() {
     assert!(stderr.contains("goes with --policy qwen:CHECKPOINT"), "{stderr}");
     let stderr = refused(&["eval", room, "--policy", &of_base, "--adapter", &base]);
     assert!(stderr.contains("no adapter_config.json"), "{stderr}");
+    let small = format!("{SMALL}[budget]\nmax_memory_bytes = 100000\n");
+    std::fs::write(&config, small).unwrap();
+    let args = ["eval", room, "--policy", &of_base, "--config", &config];
+    let stderr = refused(&args);
+    assert!(
+        stderr.contains("answering needs") && stderr.contains("0.10 MB are available"),
+        "{stderr}"
+    );
     let hub = std::fs::read_to_string(adapter.join("adapter_config.json")).unwrap();
     let hub = hub.replace(written, "Qwen/Qwen2.5-VL-3B-Instruct");
     std::fs::write(adapter.join("adapter_config.json"), hub).unwrap();

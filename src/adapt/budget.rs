@@ -17,6 +17,9 @@ pub struct BudgetConfig {
     pub niceness: u32,
     /// Learning pauses while the process holds more than this, bytes; 0: no limit.
     pub max_memory_bytes: u64,
+    /// A vision-language model takes at most this much of the GPU, bytes; 0: what is free. The
+    /// head of the compact policy takes next to nothing beside the CUDA context.
+    pub max_gpu_memory_bytes: u64,
     /// Learning pauses when any thermal zone is this hot, degrees Celsius; 0: no limit.
     pub max_temperature_c: f64,
     /// It goes on when all are cooler than this.
@@ -32,10 +35,29 @@ impl Default for BudgetConfig {
             threads: 0,
             niceness: 0,
             max_memory_bytes: 0,
+            max_gpu_memory_bytes: 0,
             max_temperature_c: 0.0,
             resume_below_c: 0.0,
             min_battery: 0.0,
         }
+    }
+}
+
+impl BudgetConfig {
+    /// Bytes that a model may take of the device it runs on, of which `free` are free; `None`
+    /// where nothing tells.
+    ///
+    /// ```
+    /// use spatial_ssrl::adapt::budget::BudgetConfig;
+    /// let budget = BudgetConfig { max_gpu_memory_bytes: 6 << 30, ..BudgetConfig::default() };
+    /// assert_eq!(budget.device_bytes(true, Some(8 << 30)), Some(6 << 30));
+    /// assert_eq!(budget.device_bytes(true, None), Some(6 << 30), "a Jetson does not tell");
+    /// assert_eq!(budget.device_bytes(false, Some(8 << 30)), Some(8 << 30));
+    /// ```
+    pub fn device_bytes(&self, gpu: bool, free: Option<u64>) -> Option<u64> {
+        let limit = if gpu { self.max_gpu_memory_bytes } else { self.max_memory_bytes };
+        let limit = (limit > 0).then_some(limit);
+        limit.into_iter().chain(free).min()
     }
 }
 

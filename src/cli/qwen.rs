@@ -162,7 +162,8 @@ fn open(
         answer: sampler.max_tokens as u64,
         patches: pictures_of(prompt, &pictures, &sizes),
     };
-    match machine::available_bytes(name) {
+    let gpu = matches!(name, DeviceName::Cuda(_));
+    match config.budget.device_bytes(gpu, machine::available_bytes(name)) {
         Some(available) => {
             let targets = |name: &str| lora.targets(name);
             let peak = match what_for {
