@@ -119,7 +119,9 @@ fn monitor(b: &mut Builder, f: &Frame) {
     let body = if b.dice.chance(0.7) { dark } else { b.palette.metal };
     let map = print::screen(&mut b.dice);
     let glow = b.dice.range(0.3, 0.9);
-    let screen = b.lit(map, glow, 0.35);
+    // Half of them are off: what is black and large is not always far.
+    let screen =
+        if glow > 0.6 { b.lit(map, glow, 0.35) } else { b.lit(print::dark_screen(), 0.0, 0.35) };
     b.brick(f, v3(0.0, 0.0, 0.008), v3(0.24, 0.18, 0.016), body);
     b.brick(f, v3(0.0, -0.03, 0.5 * lift + 0.05), v3(0.05, 0.03, lift + 0.1), body);
     let z = lift + 0.5 * h;

@@ -210,6 +210,11 @@ pub(super) fn screen(dice: &mut Dice) -> Bitmap {
     c.finish()
 }
 
+/// A screen that is off.
+pub(super) fn dark_screen() -> Bitmap {
+    Canvas::new(4, 4, [0.08, 0.08, 0.09]).finish()
+}
+
 /// The keys of a keyboard.
 pub(super) fn keyboard(dice: &mut Dice) -> Bitmap {
     let dark = dice.chance(0.7);
