@@ -75,7 +75,13 @@ pub fn run(args: HealthArgs, context: &Context) -> Result<Outcome, CliError> {
         Some(folder) => read_reference(&folder.join(REFERENCE_FILE))?,
         None => None,
     };
-    let mut source = source::open(&args.source, &args.source_args.options())?;
+    let mut options = args.source_args.options();
+    // Whether the depth of a folder lies where colour does, and else why, is found out here: a
+    // folder that decides it itself would hide colour that is turned.
+    if source::folder::is_picture_folder(std::path::Path::new(&args.source)) {
+        options.registered = options.registered.or(Some(true));
+    }
+    let mut source = source::open(&args.source, &options)?;
     let mut sample = EvenSample::default();
     let progress = context.progress("read", "frames", None);
     while let Some(frame) = source.next_frame()? {

@@ -147,7 +147,8 @@ pub struct Alignment {
 }
 
 impl Alignment {
-    /// From the [`scores`] of frames; nothing from fewer than three.
+    /// From the [`scores`] of frames; nothing from fewer than three, nor from ways without
+    /// shifts.
     pub fn of(frames: &[&[f64]], ways: &[Way]) -> Option<Self> {
         if frames.len() < LEAST_FRAMES || frames.iter().any(|f| f.len() != ways.len()) {
             return None;
@@ -158,6 +159,9 @@ impl Alignment {
             way.turned == Turned::No && way.scale == 1.0 && way.moves() >= FAR_MOVE
         });
         let shifted: Vec<f64> = shifted.map(|(_, mean)| *mean).collect();
+        if shifted.len() < 2 {
+            return None;
+        }
         let count = shifted.len() as f64;
         let middle = shifted.iter().sum::<f64>() / count;
         let squares = shifted.iter().map(|mean| (mean - middle).powi(2)).sum::<f64>();
