@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 use crate::frame::{
-    Registration, RgbdFrame,
+    Registration, RgbdFrame, displaced,
     quality::{Quality, QualityMeter, Signature},
 };
 
@@ -47,6 +47,9 @@ pub struct GateConfig {
     /// How much the stamps of colour and depth may differ, milliseconds, for the frame to
     /// make depth tasks.
     pub max_skew_ms: f64,
+    /// Depth that was taken at another moment than colour is brought to where its edges meet
+    /// those of colour: see [`displaced`].
+    pub bring_back_depth: bool,
 }
 
 impl Default for GateConfig {
@@ -60,6 +63,7 @@ impl Default for GateConfig {
             remember: 32,
             min_valid_depth: 0.1,
             max_skew_ms: 20.0,
+            bring_back_depth: true,
         }
     }
 }
@@ -120,11 +124,14 @@ pub enum GateReason {
     UnregisteredDepth,
     /// Colour and depth were taken too far apart in time.
     SkewedStamps,
+    /// The camera turned so fast between the moments of colour and depth that depth lies farther
+    /// beside colour than is looked for.
+    DisplacedDepth,
 }
 
 impl GateReason {
     /// All of them.
-    pub const ALL: [GateReason; 7] = [
+    pub const ALL: [GateReason; 8] = [
         GateReason::TooDark,
         GateReason::Saturated,
         GateReason::Blurred,
@@ -132,6 +139,7 @@ impl GateReason {
         GateReason::TooLittleDepth,
         GateReason::UnregisteredDepth,
         GateReason::SkewedStamps,
+        GateReason::DisplacedDepth,
     ];
 
     /// The stable name under which it is counted.
@@ -144,6 +152,7 @@ impl GateReason {
             GateReason::TooLittleDepth => "too_little_depth",
             GateReason::UnregisteredDepth => "unregistered_depth",
             GateReason::SkewedStamps => "skewed_stamps",
+            GateReason::DisplacedDepth => "displaced_depth",
         }
     }
 }
@@ -167,6 +176,18 @@ impl Verdict {
             Verdict::ColorOnly(reason) | Verdict::Reject(reason) => Some(reason),
         }
     }
+}
+
+/// A frame that may be used, as it may be used.
+#[derive(Clone, Debug)]
+pub struct Admitted {
+    /// The frame; its depth is unregistered where it may not be used, and moved where it was
+    /// taken at another moment than colour.
+    pub frame: RgbdFrame,
+    /// Why its depth may not be used.
+    pub color_only: Option<GateReason>,
+    /// Its depth was moved.
+    pub depth_moved: bool,
 }
 
 /// Decides frame by frame. Its only memory is the signatures of the frames it took last.
@@ -228,6 +249,46 @@ impl Gate {
         let verdict =
             self.distrusts_depth(frame, &quality).map_or(Verdict::Full, Verdict::ColorOnly);
         (verdict, quality)
+    }
+
+    /// Judges a frame and makes it ready for tasks.
+    ///
+    /// # Errors
+    /// Why it may be used for nothing.
+    pub fn admit(&mut self, frame: RgbdFrame) -> Result<Admitted, GateReason> {
+        let verdict = self.check(&frame);
+        let color_only = match verdict {
+            Verdict::Reject(reason) => return Err(reason),
+            Verdict::ColorOnly(reason) => Some(reason),
+            Verdict::Full => None,
+        };
+        let mut admitted = Admitted { frame, color_only, depth_moved: false };
+        if verdict == Verdict::Full {
+            self.bring_back(&mut admitted);
+        }
+        if admitted.color_only.is_some() {
+            admitted.frame.registration = Registration::Unregistered;
+        }
+        Ok(admitted)
+    }
+
+    /// Looks for depth that lies beside colour, where the stamps tell that it was taken at
+    /// another moment.
+    fn bring_back(&self, admitted: &mut Admitted) {
+        let frame = &mut admitted.frame;
+        let one_moment = frame.depth_stamp_ns.is_none_or(|at| at == frame.stamp_ns);
+        if one_moment || !self.config.bring_back_depth {
+            return;
+        }
+        let Some(found) = displaced::displacement(frame).filter(|found| found.is_certain()) else {
+            return;
+        };
+        if found.out_of_reach {
+            admitted.color_only = Some(GateReason::DisplacedDepth);
+        } else {
+            frame.depth_m = frame.depth_m.take().map(|old| displaced::brought_back(&old, &found));
+            admitted.depth_moved = true;
+        }
     }
 
     fn rejects(&self, quality: &Quality) -> Option<GateReason> {

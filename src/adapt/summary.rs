@@ -2,16 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    check::Candidates,
-    gate::{Gate, Verdict},
-    score::Scores,
-};
-use crate::{
-    frame::{Registration, RgbdFrame},
-    tally::Tally,
-    task::Preset,
-};
+use super::{check::Candidates, gate::Gate, score::Scores};
+use crate::{frame::RgbdFrame, tally::Tally, task::Preset};
 
 /// Frames of a recording.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -24,26 +16,29 @@ pub struct FrameCounts {
     pub skipped: Tally,
     /// Used for colour tasks alone, by reason.
     pub color_only: Tally,
+    /// Used after their depth, which lay beside colour, was moved.
+    #[serde(default)]
+    pub depth_moved: u64,
 }
 
 impl FrameCounts {
     /// A frame that is read and, if the gate lets it through, used; without its depth where
     /// the gate does not trust that.
     pub fn admit(&mut self, gate: &mut Gate, frame: RgbdFrame) -> Option<RgbdFrame> {
-        let frame = match gate.check(&frame) {
-            Verdict::Reject(reason) => {
+        let admitted = match gate.admit(frame) {
+            Err(reason) => {
                 self.drop(reason.name());
                 return None;
             }
-            Verdict::ColorOnly(reason) => {
-                self.color_only.add(reason.name());
-                RgbdFrame { registration: Registration::Unregistered, ..frame }
-            }
-            Verdict::Full => frame,
+            Ok(admitted) => admitted,
         };
+        if let Some(reason) = admitted.color_only {
+            self.color_only.add(reason.name());
+        }
+        self.depth_moved += u64::from(admitted.depth_moved);
         self.read += 1;
         self.used += 1;
-        Some(frame)
+        Some(admitted.frame)
     }
 
     /// These and `other` together.
@@ -53,6 +48,7 @@ impl FrameCounts {
         sum.used += other.used;
         sum.skipped.merge(&other.skipped);
         sum.color_only.merge(&other.color_only);
+        sum.depth_moved += other.depth_moved;
         sum
     }
 

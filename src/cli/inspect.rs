@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{CliError, Context, Outcome, SourceArgs};
 use crate::{
-    adapt::gate::{Gate, Verdict},
+    adapt::gate::{Gate, GateReason},
     frame::{Distortion, RgbdFrame, SensorModel},
     report::progress::Progress,
     source::{FrameSource, SourceError, SourceOptions, SourceReport, open},
@@ -80,14 +80,17 @@ impl FrameSource for Watched<'_> {
 }
 
 /// Tries one task of each kind.
-fn count_tasks(set: &TaskSet, frame: &RgbdFrame, verdict: Verdict, counts: &mut TaskCounts) {
+fn count_tasks(
+    set: &TaskSet,
+    frame: &RgbdFrame,
+    color_only: Option<GateReason>,
+    counts: &mut TaskCounts,
+) {
     let prepared = PreparedFrame::new(frame, SensorModel::default());
     for kind in set.kinds() {
         let count = counts.entry(kind.name().to_owned()).or_default();
-        match verdict {
-            Verdict::ColorOnly(reason) | Verdict::Reject(reason) if kind.needs_depth() => {
-                count.skipped.add(reason.name());
-            }
+        match color_only {
+            Some(reason) if kind.needs_depth() => count.skipped.add(reason.name()),
             _ => match set.make(&prepared, &kind, 0, 0) {
                 Ok(_) => count.made += 1,
                 Err(skip) => count.skipped.add(skip.name()),
@@ -115,6 +118,8 @@ pub struct GateReport {
     pub all_tasks: u64,
     /// Frames good for tasks without depth only, by reason.
     pub color_only: Tally,
+    /// Of the former those whose depth lay beside colour and was moved.
+    pub depth_moved: u64,
     /// Frames good for nothing, by reason.
     pub rejected: Tally,
 }
@@ -152,8 +157,8 @@ pub struct InspectReport {
     pub tasks: TaskCounts,
 }
 
-/// Counts the tasks that one frame can make. The verdict tells which kinds may be tried.
-pub type CountTasks<'a> = &'a mut dyn FnMut(&RgbdFrame, Verdict, &mut TaskCounts);
+/// Counts the tasks that one frame can make, and why its depth may not be used.
+pub type CountTasks<'a> = &'a mut dyn FnMut(&RgbdFrame, Option<GateReason>, &mut TaskCounts);
 
 /// Reads all of `spec` and tells what is in it; `count_tasks` is asked for every frame that
 /// the gate does not reject.
@@ -199,14 +204,16 @@ pub fn inspect_source(
             let apart_ns = frame.depth_stamp_ns.map_or(0, |at| at.abs_diff(frame.stamp_ns));
             largest_skew_ms = largest_skew_ms.max(apart_ns as f64 * 1e-6);
         }
-        let verdict = gate.check(&frame);
-        match verdict {
-            Verdict::Full => verdicts.all_tasks += 1,
-            Verdict::ColorOnly(reason) => verdicts.color_only.add(reason.name()),
-            Verdict::Reject(reason) => verdicts.rejected.add(reason.name()),
-        }
-        if !matches!(verdict, Verdict::Reject(_)) {
-            count_tasks(&frame, verdict, &mut tasks);
+        match gate.admit(frame) {
+            Err(reason) => verdicts.rejected.add(reason.name()),
+            Ok(admitted) => {
+                match admitted.color_only {
+                    None => verdicts.all_tasks += 1,
+                    Some(reason) => verdicts.color_only.add(reason.name()),
+                }
+                verdicts.depth_moved += u64::from(admitted.depth_moved);
+                count_tasks(&admitted.frame, admitted.color_only, &mut tasks);
+            }
         }
     }
     let read = source.report().clone();
@@ -357,6 +364,9 @@ impl fmt::Display for InspectReport {
         writeln!(f)?;
         let gate = &self.gate;
         write!(f, "gate        {} frames for all tasks", gate.all_tasks)?;
+        if gate.depth_moved > 0 {
+            write!(f, " (depth moved to where its edges meet colour's in {})", gate.depth_moved)?;
+        }
         if !gate.color_only.is_empty() {
             write!(f, "; for colour tasks only: {}", Reasons(&gate.color_only))?;
         }

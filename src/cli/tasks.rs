@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::{CliError, Context, Outcome, SourceArgs};
 use crate::{
-    adapt::gate::{Gate, GateConfig, Verdict},
+    adapt::gate::{Admitted, Gate, GateConfig},
     export::{DatasetWriter, Format, TaskRow, row::encode_png},
     frame::{RgbdFrame, SensorModel},
     report::{contact_sheet::ContactSheet, sample::Sampler},
@@ -132,6 +132,8 @@ struct Frames {
     skipped: Tally,
     /// Frames whose depth was not used.
     color_only: Tally,
+    /// Frames whose depth lay beside colour and was moved.
+    depth_moved: u64,
 }
 
 /// Runs the subcommand.
@@ -224,18 +226,22 @@ fn next_batch(
     while batch.len() < BATCH_FRAMES && bytes < BATCH_FRAME_BYTES {
         let Some(frame) = source.next_frame()? else { break };
         counts.read += 1;
-        let verdict = gate.as_mut().map_or(Verdict::Full, |gate| gate.check(&frame));
-        let no_depth = match verdict {
-            Verdict::Full => None,
-            Verdict::ColorOnly(reason) => {
-                counts.color_only.add(reason.name());
-                Some(reason.name())
-            }
-            Verdict::Reject(reason) => {
+        let admitted = match gate.as_mut() {
+            Some(gate) => gate.admit(frame),
+            None => Ok(Admitted { frame, color_only: None, depth_moved: false }),
+        };
+        let Admitted { frame, color_only, depth_moved } = match admitted {
+            Ok(admitted) => admitted,
+            Err(reason) => {
                 counts.skipped.add(reason.name());
                 continue;
             }
         };
+        let no_depth = color_only.map(|reason| reason.name());
+        if let Some(reason) = no_depth {
+            counts.color_only.add(reason);
+        }
+        counts.depth_moved += u64::from(depth_moved);
         counts.used += 1;
         let taken = Taken { frame, no_depth };
         // 3 bytes of colour and 4 of depth a pixel.
@@ -397,6 +403,9 @@ fn table(summary: &Summary, kinds: &[&str], written: &std::path::Path) -> String
         if !tally.is_empty() {
             let _ = writeln!(text, "{title}: {}", list(tally));
         }
+    }
+    if frames.depth_moved > 0 {
+        let _ = writeln!(text, "frames whose depth was moved to colour: {}", frames.depth_moved);
     }
     if summary.stopped {
         text.push_str("stopped early; what was made is kept\n");

@@ -21,7 +21,7 @@ const SCALE_SHIFTS: [f64; 3] = [-0.03, 0.0, 0.03];
 /// Neighbours whose depths differ by more than this in log depth are an edge.
 const DEPTH_EDGE: f32 = 0.06;
 /// Fewer edges say nothing; more than the most tell nothing new.
-const LEAST_EDGES: usize = 60;
+pub(super) const LEAST_EDGES: usize = 60;
 const MOST_EDGES: usize = 3000;
 /// The longer side at which frames are compared, pixels.
 const SIDE_PX: u32 = 384;
@@ -200,7 +200,7 @@ pub fn over_frames(frames: impl IntoIterator<Item = RgbdFrame>) -> Option<Alignm
 }
 
 /// Places (column, row) between neighbours whose depths differ.
-fn depth_edges(depth_m: &DepthMap) -> Vec<(f64, f64)> {
+pub(super) fn depth_edges(depth_m: &DepthMap) -> Vec<(f64, f64)> {
     let (rows, cols) = depth_m.dim();
     let mut edges = Vec::new();
     for row in 0..rows {
@@ -221,7 +221,7 @@ fn depth_edges(depth_m: &DepthMap) -> Vec<(f64, f64)> {
 }
 
 /// The rank of every pixel's gradient among all, 0 to 1: light and contrast do not count.
-fn gradient_ranks(color: &RgbImage) -> Vec<f32> {
+pub(super) fn gradient_ranks(color: &RgbImage) -> Vec<f32> {
     let (width, height) = (color.width() as usize, color.height() as usize);
     let bytes = color.as_raw();
     let mut gradients = vec![0_u8; width * height];

@@ -9,6 +9,7 @@ pub mod align;
 pub mod augment;
 pub mod compressed_depth;
 pub mod convert;
+pub mod displaced;
 mod encoded;
 pub mod intrinsics;
 pub mod quality;

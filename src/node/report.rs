@@ -225,6 +225,7 @@ fn learner(report: &Report, node: &str) -> DiagnosticStatus {
     };
     let mut found = vec![
         value("frames_used", report.frames.used),
+        value("frames whose depth was moved", report.frames.depth_moved),
         value("updates", report.updates.applied),
         value("updates_per_s", format!("{:.1}", report.updates_per_s)),
         value("accuracy", format!("{:.3}", report.accuracy)),

@@ -130,6 +130,9 @@ pub(super) fn went_in(
             line(out, format!("{what}{}", counts(tally)));
         }
     }
+    if frames.depth_moved > 0 {
+        line(out, format!("  depth moved to where its edges meet colour's {}", frames.depth_moved));
+    }
     line(out, format!("tasks     {}", counts(tasks)));
     if !not_made.is_empty() {
         line(out, format!("  not made {}", counts(not_made)));
