@@ -94,7 +94,7 @@ fn most_frequent<O: Shown>(train: &[&Memory<O>], held_out: &[&Memory<O>]) -> f64
 }
 
 /// One row of inputs for each candidate answer; `None` where a question says nothing.
-fn inputs(observation: &impl Shown) -> Option<Vec<Vec<f32>>> {
+pub(super) fn inputs(observation: &impl Shown) -> Option<Vec<Vec<f32>>> {
     let (width, height) = observation.picture_size();
     let place = |point: Pixel| {
         [point.x as f32 / width as f32 * 2.0 - 1.0, point.y as f32 / height as f32 * 2.0 - 1.0]

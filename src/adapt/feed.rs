@@ -5,6 +5,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::{
+    foretold::Foretold,
     gate::Gate,
     keeper::Keeper,
     learner::{Learner, evenly},
@@ -14,13 +15,13 @@ use super::{
     settings::RunConfig,
     split::{Part, Split, SplitConfig},
     summary::FrameCounts,
-    trainer::LearnConfig,
+    trainer::{LearnConfig, Trainer},
 };
 use crate::{
     frame::{Extent, RgbdFrame},
     policy::compact::{CompactError, CompactPolicy, observe::Observation},
     tally::Tally,
-    task::{TaskKind, TaskSet},
+    task::{Preset, TaskKind, TaskSet, seed},
 };
 
 /// Frames that are prepared at once, so that no more than these are in memory.
@@ -161,14 +162,43 @@ impl Run<'_> {
                 self.keep_for_test(&std::mem::take(&mut held_out))?;
             }
         }
-        if let Some((learner, _)) = learner {
+        if let Some((learner, _)) = &mut learner {
             learner.offer_frames(train, self.plan.views)?;
         }
         self.keep_for_test(&held_out)?;
-        let all = std::mem::take(&mut self.held_out);
+        let mut all = std::mem::take(&mut self.held_out);
+        if let Some((learner, _)) = &mut learner {
+            self.thin(&mut learner.trainer, &mut all);
+        }
         self.held_out = evenly(all, self.plan.tasks);
         self.cursor.fed = true;
         Ok(())
+    }
+
+    /// Leaves out of both parts what coordinates foretell by what is learnt from.
+    fn thin(
+        &mut self,
+        trainer: &mut Trainer<CompactPolicy>,
+        held_out: &mut Vec<Memory<Observation>>,
+    ) {
+        if self.config.tasks.preset != Preset::Balanced {
+            return;
+        }
+        let known = Foretold::by(trainer.memory().all());
+        let keeps = |tasks: &[&Memory<Observation>], of: u64| {
+            known.keeps(tasks, seed::mix(self.config.seed, of)).into_iter()
+        };
+        let mut stays = keeps(&trainer.memory().all().collect::<Vec<_>>(), 0xf0e7);
+        let mut gone = trainer.forget(|_| stays.next().unwrap_or(true));
+        let mut stays = keeps(&held_out.iter().collect::<Vec<_>>(), 0xf0e8);
+        held_out.retain(|task| {
+            let stays = stays.next().unwrap_or(true);
+            *gone.entry(task.kind.clone()).or_default() += u64::from(!stays);
+            stays
+        });
+        for (kind, n) in gone.into_iter().filter(|(_, n)| *n > 0) {
+            self.cursor.counts.skipped.add_n(&format!("{kind}/foretold_by_coordinates"), n);
+        }
     }
 
     /// What a frame is for; none: nothing, and it is counted why.

@@ -136,6 +136,24 @@ impl<O> Reservoir<O> {
         self.kinds.get(kind).map_or(&[], |kind| &kind.kept)
     }
 
+    /// Keeps only the tasks for which `keep`, asked in the order of [`Reservoir::all`], says so;
+    /// gives how many of each kind went.
+    pub fn retain(&mut self, mut keep: impl FnMut(&Memory<O>) -> bool) -> BTreeMap<TaskKind, u64> {
+        let mut gone = BTreeMap::new();
+        for (name, kind) in &mut self.kinds {
+            let (all, places) = (kind.kept.len(), &mut kind.places);
+            kind.kept.retain(|task| {
+                let stays = keep(task);
+                if !stays && let Some(share) = places.get_mut(&task.place) {
+                    share.kept = share.kept.saturating_sub(1);
+                }
+                stays
+            });
+            gone.insert(name.clone(), (all - kind.kept.len()) as u64);
+        }
+        gone
+    }
+
     /// Everything that is kept, by kind.
     pub fn all(&self) -> impl Iterator<Item = &Memory<O>> {
         self.kinds.values().flat_map(|kind| &kind.kept)

@@ -260,6 +260,15 @@ impl<P: Policy + Sync> Trainer<P> {
         Ok(())
     }
 
+    /// Forgets tasks that `keep`, asked in the order of [`Reservoir::all`], does not want; gives
+    /// how many of each kind.
+    pub(super) fn forget(
+        &mut self,
+        keep: impl FnMut(&Memory<P::Observation>) -> bool,
+    ) -> BTreeMap<TaskKind, u64> {
+        self.memory.retain(keep)
+    }
+
     /// One GRPO update on tasks drawn evenly from the kinds that are remembered.
     ///
     /// # Errors
