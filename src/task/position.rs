@@ -49,7 +49,7 @@ const OFFSETS: usize = 60;
 const ANCHORS: usize = 320;
 /// … all this near to one point, along rows and columns, as a share of the shorter side: at
 /// a given place in a room some directions are more likely than others.
-const PLACE_REACH: f32 = 0.2;
+const PLACE_REACH: f32 = 0.17;
 /// Markers are at least this part of the shorter side apart.
 const MIN_DISTANCE: f32 = 0.1;
 /// Published: pairs tried at random.
