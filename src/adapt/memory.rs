@@ -283,6 +283,27 @@ mod tests {
     }
 
     #[test]
+    fn what_is_left_out_makes_room_at_its_place() {
+        let mut reservoir = Reservoir::new(Capacity::same(40), 3);
+        for n in 0..40 {
+            reservoir.offer(Memory { place: (n % 2) as u16, ..memory(n) });
+        }
+        // All of place 0 but one in ten goes; then newcomers come to place 0 alone.
+        let gone = reservoir.retain(|task| task.place == 1 || task.stamp_ns % 20 == 0);
+        assert_eq!((gone[&TaskKind::Flip], reservoir.len()), (18, 22));
+        (40..400).for_each(|n| {
+            reservoir.offer(Memory { place: 0, ..memory(n) });
+        });
+        // A third place takes from both alike: what went is not counted as still there.
+        (400..900).for_each(|n| {
+            reservoir.offer(Memory { place: 2, ..memory(n) });
+        });
+        let of = |place| reservoir.of(&TaskKind::Flip).iter().filter(|m| m.place == place).count();
+        let shares = [of(0), of(1), of(2)];
+        assert!(shares.iter().all(|share| (12..=15).contains(share)), "{shares:?}");
+    }
+
+    #[test]
     fn a_restored_memory_goes_on_as_the_first_would_have() {
         let mut first = Reservoir::new(Capacity::same(20), 9);
         (0..100).for_each(|n| {

@@ -118,7 +118,7 @@ pub struct GateReport {
     pub all_tasks: u64,
     /// Frames good for tasks without depth only, by reason.
     pub color_only: Tally,
-    /// Of the former those whose depth lay beside colour and was moved.
+    /// Of the frames good for every task, those whose depth lay beside colour and was moved.
     pub depth_moved: u64,
     /// Frames good for nothing, by reason.
     pub rejected: Tally,
