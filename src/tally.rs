@@ -13,6 +13,8 @@ use serde::{Deserialize, Serialize};
 /// tally.add_n("blurred", 2);
 /// assert_eq!(tally.get("blurred"), 3);
 /// assert_eq!(tally.total(), 3);
+/// tally.take_back("blurred", 3);
+/// assert!(tally.is_empty());
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -35,6 +37,14 @@ impl Tally {
                 self.0.insert(reason.to_owned(), n);
             }
         }
+    }
+
+    /// Takes `n` occurrences back that turned out to be none.
+    pub fn take_back(&mut self, reason: &str, n: u64) {
+        if let Some(count) = self.0.get_mut(reason) {
+            *count = count.saturating_sub(n);
+        }
+        self.0.retain(|_, count| *count > 0);
     }
 
     /// Adds all counts of `other`.

@@ -10,7 +10,8 @@ use spatial_ssrl::{
     frame::{RgbdFrame, SensorModel},
     source::{self, SourceOptions},
     task::{
-        Answer, Direction, Facing, Pixel, PreparedFrame, Preset, Question, Task, TaskKind, TaskSet,
+        Answer, Pixel, PreparedFrame, Preset, Question, Task, TaskKind, TaskSet,
+        foretold::{Asked, Foretold, in_camera},
     },
 };
 
@@ -68,14 +69,8 @@ fn example(task: &Task) -> Example {
         ) => {
             let (o, t) = (place(*observer, task.picture_size), place(*target, task.picture_size));
             let values = squares(&[o[0], o[1], t[0] - o[0], t[1] - o[1]]);
-            let heading = match facing {
-                Facing::AwayFromViewer => 0,
-                Facing::Right => 2,
-                Facing::TowardViewer => 4,
-                Facing::Left => 6,
-            };
-            let row = |option: &Direction| in_class(&values, (*option as usize + heading) % 8, 8);
-            Example { rows: options.iter().map(row).collect(), right: usize::from(*right) }
+            let row = |option| in_class(&values, in_camera(option, *facing), 8);
+            Example { rows: options.map(row).to_vec(), right: usize::from(*right) }
         }
         other => panic!("not a depth task: {other:?}"),
     }
@@ -121,21 +116,35 @@ fn accuracy(weights: &[f32], tests: &[Example]) -> f64 {
     right.count() as f64 / tests.len() as f64
 }
 
-fn examples(frames: &[RgbdFrame], kind: &TaskKind, preset: Preset) -> Vec<Example> {
+/// The tasks of these frames; of balanced ones those that the ones before do not foretell.
+fn examples(
+    frames: &[RgbdFrame],
+    kind: &TaskKind,
+    preset: Preset,
+    before: &mut Foretold,
+) -> Vec<Example> {
     let set = TaskSet::new(preset);
-    let tasks = frames.iter().flat_map(|frame| {
+    let mut all = Vec::new();
+    for frame in frames {
         let prepared = PreparedFrame::new(frame, SensorModel::default());
         let make = |number| set.make(&prepared, kind, 1, number).ok();
-        (0..PER_FRAME).filter_map(make).collect::<Vec<_>>()
-    });
-    tasks.map(|task| example(&task)).collect()
+        let mut tasks: Vec<Task> = (0..PER_FRAME).filter_map(make).collect();
+        if preset == Preset::Balanced {
+            let made = tasks.clone();
+            tasks.retain(|task| before.keeps(&Asked::from(task), task.seed));
+            made.iter().for_each(|task| before.remember(&Asked::from(task)));
+        }
+        all.extend(tasks.iter().map(example));
+    }
+    all
 }
 
 /// How often the blind scorer is right on the last quarter, and on how many tasks.
 fn blind(frames: &[RgbdFrame], kind: &TaskKind, preset: Preset) -> (f64, usize) {
-    let train = examples(&frames[..frames.len() * 7 / 10], kind, preset);
-    let tests = examples(&frames[frames.len() * 3 / 4..], kind, preset);
-    assert!(train.len() > 1000 && tests.len() > 300, "{} and {} tasks", train.len(), tests.len());
+    let mut before = Foretold::default();
+    let train = examples(&frames[..frames.len() * 7 / 10], kind, preset, &mut before);
+    let tests = examples(&frames[frames.len() * 3 / 4..], kind, preset, &mut before);
+    assert!(train.len() > 700 && tests.len() > 300, "{} and {} tasks", train.len(), tests.len());
     (accuracy(&learn(&train), &tests), tests.len())
 }
 

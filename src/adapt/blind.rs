@@ -19,7 +19,11 @@ use rand::RngExt;
 use super::memory::Memory;
 use crate::{
     policy::compact::observe::{Evidence, Observation, PatchFeatures},
-    task::{Answer, Direction, Facing, Pixel, Question, TaskKind, seed},
+    task::{
+        Question, TaskKind,
+        foretold::{coordinates, in_camera},
+        seed,
+    },
 };
 
 /// Training steps and tasks in each.
@@ -94,38 +98,19 @@ fn most_frequent<O: Shown>(train: &[&Memory<O>], held_out: &[&Memory<O>]) -> f64
 }
 
 /// One row of inputs for each candidate answer; `None` where a question says nothing.
-pub(super) fn inputs(observation: &impl Shown) -> Option<Vec<Vec<f32>>> {
-    let (width, height) = observation.picture_size();
-    let place = |point: Pixel| {
-        [point.x as f32 / width as f32 * 2.0 - 1.0, point.y as f32 / height as f32 * 2.0 - 1.0]
-    };
-    match observation.question() {
-        Question::OrderPoints { points } => {
-            let orders = observation.question().candidates().into_iter();
-            let row = |answer: Answer| match answer {
-                Answer::Order(order) => {
-                    let at: Vec<[f32; 2]> =
-                        order.iter().map(|&i| place(points[usize::from(i)])).collect();
-                    let steps = at.windows(2).flat_map(|p| [p[1][0] - p[0][0], p[1][1] - p[0][1]]);
-                    at.iter().flatten().copied().chain(steps).collect()
-                }
-                _ => Vec::new(),
-            };
-            Some(orders.map(row).collect())
-        }
-        Question::RelativePosition { observer, target, facing, options, .. } => {
-            let (o, t) = (place(*observer), place(*target));
-            let row = |option: &Direction| {
-                let mut row = vec![o[0], o[1], t[0], t[1], t[0] - o[0], t[1] - o[1]];
-                let sector = in_camera(*option, *facing);
-                row.extend((0..8).map(|at| f32::from(u8::from(at == sector))));
+fn inputs(observation: &impl Shown) -> Option<Vec<Vec<f32>>> {
+    let question = observation.question();
+    if let Some(mut rows) = coordinates(question, observation.picture_size()) {
+        if let Question::RelativePosition { facing, options, .. } = question {
+            for (row, option) in rows.iter_mut().zip(options) {
                 // Which side of the observer the option claims, times where the target is.
-                let angle = sector as f32 * std::f32::consts::FRAC_PI_4;
-                row.extend([angle.sin() * (t[0] - o[0]), angle.cos() * (t[1] - o[1])]);
-                row
-            };
-            Some(options.iter().map(row).collect())
+                let angle = in_camera(*option, *facing) as f32 * std::f32::consts::FRAC_PI_4;
+                row.extend([angle.sin() * row[4], angle.cos() * row[4]]);
+            }
         }
+        return Some(rows);
+    }
+    match question {
         Question::FillHole { .. } => {
             let looks = observation.options()?;
             let channels = looks.first()?.len();
@@ -140,18 +125,6 @@ pub(super) fn inputs(observation: &impl Shown) -> Option<Vec<Vec<f32>>> {
         }
         _ => None,
     }
-}
-
-/// The eighth in which a direction lies as the camera sees it.
-fn in_camera(direction: Direction, facing: Facing) -> usize {
-    let heading = match facing {
-        Facing::AwayFromViewer => 0,
-        Facing::Right => 2,
-        Facing::TowardViewer => 4,
-        Facing::Left => 6,
-    };
-    let at = Direction::ALL.iter().position(|&d| d == direction).unwrap_or(0);
-    (at + heading) % 8
 }
 
 /// What an option looks like by itself: its context, and mean and spread along its borders.

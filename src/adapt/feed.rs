@@ -5,23 +5,22 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::{
-    foretold::Foretold,
     gate::Gate,
     keeper::Keeper,
     learner::{Learner, evenly},
-    maker::{Counts, Maker},
+    maker::{Counts, Maker, kept, leave_out},
     memory::{Capacity, Memory},
     replay::{Cursor, Frames, ReplayError, Watch, add_tests},
     settings::RunConfig,
     split::{Part, Split, SplitConfig},
     summary::FrameCounts,
-    trainer::{LearnConfig, Trainer},
+    trainer::LearnConfig,
 };
 use crate::{
     frame::{Extent, RgbdFrame},
     policy::compact::{CompactError, CompactPolicy, observe::Observation},
     tally::Tally,
-    task::{Preset, TaskKind, TaskSet, seed},
+    task::{TaskKind, TaskSet, seed},
 };
 
 /// Frames that are prepared at once, so that no more than these are in memory.
@@ -167,38 +166,14 @@ impl Run<'_> {
         }
         self.keep_for_test(&held_out)?;
         let mut all = std::mem::take(&mut self.held_out);
-        if let Some((learner, _)) = &mut learner {
-            self.thin(&mut learner.trainer, &mut all);
+        if let Some(foretold) = learner.as_ref().and_then(|(learner, _)| learner.trainer.foretold())
+        {
+            let keeps = kept(foretold, &all, self.test_seed());
+            leave_out(&mut all, keeps, &mut self.cursor.counts);
         }
         self.held_out = evenly(all, self.plan.tasks);
         self.cursor.fed = true;
         Ok(())
-    }
-
-    /// Leaves out of both parts what coordinates foretell by what is learnt from.
-    fn thin(
-        &mut self,
-        trainer: &mut Trainer<CompactPolicy>,
-        held_out: &mut Vec<Memory<Observation>>,
-    ) {
-        if self.config.tasks.preset != Preset::Balanced {
-            return;
-        }
-        let known = Foretold::by(trainer.memory().all());
-        let keeps = |tasks: &[&Memory<Observation>], of: u64| {
-            known.keeps(tasks, seed::mix(self.config.seed, of)).into_iter()
-        };
-        let mut stays = keeps(&trainer.memory().all().collect::<Vec<_>>(), 0xf0e7);
-        let mut gone = trainer.forget(|_| stays.next().unwrap_or(true));
-        let mut stays = keeps(&held_out.iter().collect::<Vec<_>>(), 0xf0e8);
-        held_out.retain(|task| {
-            let stays = stays.next().unwrap_or(true);
-            *gone.entry(task.kind.clone()).or_default() += u64::from(!stays);
-            stays
-        });
-        for (kind, n) in gone.into_iter().filter(|(_, n)| *n > 0) {
-            self.cursor.counts.skipped.add_n(&format!("{kind}/foretold_by_coordinates"), n);
-        }
     }
 
     /// What a frame is for; none: nothing, and it is counted why.
@@ -232,9 +207,13 @@ impl Run<'_> {
         Some((frame, count))
     }
 
+    /// Apart from those of training: a rerun on the same frames asks other tasks.
+    fn test_seed(&self) -> u64 {
+        seed::mix(self.config.seed, 0x7e57)
+    }
+
     fn keep_for_test(&mut self, frames: &[(RgbdFrame, u64)]) -> Result<(), CompactError> {
-        // Seeds apart from those of training: a rerun on the same frames asks other tasks.
-        let run_seed = crate::task::seed::mix(self.config.seed, 0x7e57);
+        let run_seed = self.test_seed();
         let maker = Maker { tasks: &self.tasks, sensor: self.config.tasks.sensor, run_seed };
         let (policy, plan) = (&*self.observer, self.plan);
         let made: Vec<_> = frames

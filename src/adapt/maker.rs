@@ -4,12 +4,18 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::memory::Memory;
+use rayon::prelude::*;
+
+use super::{blind::Shown, memory::Memory};
 use crate::{
     frame::{RgbdFrame, SensorModel},
     policy::Policy,
     tally::Tally,
-    task::{PreparedFrame, TaskKind, TaskSet},
+    task::{
+        PreparedFrame, TaskKind, TaskSet,
+        foretold::{self, Asked, Foretold},
+        seed,
+    },
 };
 
 /// What became of offered frames and tasks, and where the time went.
@@ -32,6 +38,38 @@ impl Counts {
         self.skipped.merge(&other.skipped);
         self.build_tasks += other.build_tasks;
         self.encode += other.encode;
+    }
+}
+
+/// Which tasks are kept of those whose answers others may foretell.
+pub fn kept<O: Shown + Sync>(foretold: &Foretold, tasks: &[Memory<O>], run_seed: u64) -> Vec<bool> {
+    let keeps = |(number, task): (usize, &Memory<O>)| {
+        let seed = seed::mix(seed::mix(run_seed, task.frame_id.0), number as u64);
+        foretold.keeps(&asked(task), seed)
+    };
+    tasks.par_iter().enumerate().map(keeps).collect()
+}
+
+/// Leaves out what is not kept, and counts it as not made.
+pub fn leave_out<O>(tasks: &mut Vec<Memory<O>>, keeps: Vec<bool>, counts: &mut Counts) {
+    let mut keeps = keeps.into_iter();
+    tasks.retain(|task| {
+        let keep = keeps.next().unwrap_or(true);
+        if !keep {
+            counts.tasks.take_back(task.kind.name(), 1);
+            counts.skipped.add(&format!("{}/{}", task.kind, foretold::REASON));
+        }
+        keep
+    });
+}
+
+/// What of a remembered task is looked up.
+pub fn asked<O: Shown>(task: &Memory<O>) -> Asked<'_> {
+    Asked {
+        kind: &task.kind,
+        question: task.observation.question(),
+        picture_size: task.observation.picture_size(),
+        answer: &task.answer,
     }
 }
 

@@ -136,24 +136,6 @@ impl<O> Reservoir<O> {
         self.kinds.get(kind).map_or(&[], |kind| &kind.kept)
     }
 
-    /// Keeps only the tasks for which `keep`, asked in the order of [`Reservoir::all`], says so;
-    /// gives how many of each kind went.
-    pub fn retain(&mut self, mut keep: impl FnMut(&Memory<O>) -> bool) -> BTreeMap<TaskKind, u64> {
-        let mut gone = BTreeMap::new();
-        for (name, kind) in &mut self.kinds {
-            let (all, places) = (kind.kept.len(), &mut kind.places);
-            kind.kept.retain(|task| {
-                let stays = keep(task);
-                if !stays && let Some(share) = places.get_mut(&task.place) {
-                    share.kept = share.kept.saturating_sub(1);
-                }
-                stays
-            });
-            gone.insert(name.clone(), (all - kind.kept.len()) as u64);
-        }
-        gone
-    }
-
     /// Everything that is kept, by kind.
     pub fn all(&self) -> impl Iterator<Item = &Memory<O>> {
         self.kinds.values().flat_map(|kind| &kind.kept)
@@ -280,27 +262,6 @@ mod tests {
         let visit = reservoir.of(&TaskKind::Flip).iter().filter(|m| m.place == 1).count();
         assert!(visit >= 25, "{visit} of 30 tasks of the short visit are kept");
         assert_eq!(reservoir.len(), 60);
-    }
-
-    #[test]
-    fn what_is_left_out_makes_room_at_its_place() {
-        let mut reservoir = Reservoir::new(Capacity::same(40), 3);
-        for n in 0..40 {
-            reservoir.offer(Memory { place: (n % 2) as u16, ..memory(n) });
-        }
-        // All of place 0 but one in ten goes; then newcomers come to place 0 alone.
-        let gone = reservoir.retain(|task| task.place == 1 || task.stamp_ns % 20 == 0);
-        assert_eq!((gone[&TaskKind::Flip], reservoir.len()), (18, 22));
-        (40..400).for_each(|n| {
-            reservoir.offer(Memory { place: 0, ..memory(n) });
-        });
-        // A third place takes from both alike: what went is not counted as still there.
-        (400..900).for_each(|n| {
-            reservoir.offer(Memory { place: 2, ..memory(n) });
-        });
-        let of = |place| reservoir.of(&TaskKind::Flip).iter().filter(|m| m.place == place).count();
-        let shares = [of(0), of(1), of(2)];
-        assert!(shares.iter().all(|share| (12..=15).contains(share)), "{shares:?}");
     }
 
     #[test]

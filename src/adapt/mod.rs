@@ -9,7 +9,6 @@ pub mod checkpoint;
 pub mod exam;
 mod feed;
 pub mod field;
-pub mod foretold;
 pub mod gate;
 pub mod health;
 pub mod held_out;

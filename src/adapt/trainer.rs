@@ -9,7 +9,8 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    maker::{Counts, Maker},
+    blind::Shown,
+    maker::{Counts, Maker, asked, kept, leave_out},
     memory::{Capacity, Memory, Reservoir, ReservoirState},
     places::Places,
     rollouts::{Drawn, rollouts},
@@ -24,7 +25,7 @@ use crate::{
         Policy, Rewarded,
         compact::{CompactPolicy, observe::Observation},
     },
-    task::{TaskKind, TaskSet, seed},
+    task::{Preset, TaskKind, TaskSet, foretold::Foretold, seed},
 };
 
 /// How the learner learns.
@@ -40,6 +41,9 @@ pub struct LearnConfig {
     pub max_views: u64,
     /// Tasks made of each view, by kind; 0.5 is one task on every other view.
     pub tasks_per_view: BTreeMap<String, f64>,
+    /// Balanced tasks whose answers the coordinates of those before foretell are mostly left out:
+    /// see [`Foretold`].
+    pub leave_out_foretold: bool,
     /// Tasks that are remembered of each kind that asks about marked points.
     pub memory_per_kind: usize,
     /// Tasks that are remembered of each kind that shows patches, which are twenty times as
@@ -75,7 +79,8 @@ impl Default for LearnConfig {
             max_views: 900,
             // Colour tasks need many pictures encoded and are soon learnt; depth tasks share
             // one picture and are the hard part.
-            tasks_per_view: by_kind([0.15, 0.08, 0.08], [30.0, 36.0]),
+            tasks_per_view: by_kind([0.15, 0.08, 0.08], [30.0, 44.0]),
+            leave_out_foretold: true,
             memory_per_kind: 16_000,
             memory_per_patch_kind: 1500,
             steps_per_frame: 4,
@@ -134,6 +139,7 @@ pub struct Trainer<P: Policy> {
     rehearsal: BTreeMap<TaskKind, Vec<Memory<P::Observation>>>,
     meter: QualityMeter,
     places: Places,
+    foretold: Option<Foretold>,
     counts: Counts,
     guard: StepGuard,
     steps: u64,
@@ -151,6 +157,8 @@ pub struct TrainerState {
     guard: StepGuard,
     memory: ReservoirState,
     places: Places,
+    #[serde(default)]
+    foretold: Option<Foretold>,
     rollout_time: Duration,
     update_time: Duration,
 }
@@ -162,7 +170,10 @@ impl TrainerState {
     }
 }
 
-impl<P: Policy + Sync> Trainer<P> {
+impl<P: Policy + Sync> Trainer<P>
+where
+    P::Observation: Shown + Sync,
+{
     /// A learner that has seen nothing yet.
     pub fn new(
         policy: P,
@@ -177,6 +188,8 @@ impl<P: Policy + Sync> Trainer<P> {
             rehearsal: BTreeMap::new(),
             meter: QualityMeter::default(),
             places: Places::default(),
+            foretold: (config.leave_out_foretold && tasks.preset == Preset::Balanced)
+                .then(Foretold::default),
             policy,
             tasks,
             sensor,
@@ -225,6 +238,7 @@ impl<P: Policy + Sync> Trainer<P> {
             .iter()
             .map(|frame| (frame, self.places.place(&self.meter.measure(frame).signature)))
             .collect();
+        let each = usize::try_from(views).unwrap_or(usize::MAX);
         let views: Vec<(&RgbdFrame, u16, u64)> = placed
             .iter()
             .flat_map(|&(frame, place)| (0..views).map(move |number| (frame, place, number)))
@@ -251,22 +265,25 @@ impl<P: Policy + Sync> Trainer<P> {
                 }
             })
             .collect::<Result<_, P::Error>>()?;
-        for (memories, counts) in made {
+        let mut made = made.into_iter();
+        for _ in frames {
+            let (mut tasks, mut counts) = (Vec::new(), Counts::default());
+            for (of_view, own) in made.by_ref().take(each) {
+                tasks.extend(of_view);
+                counts.merge(&own);
+            }
+            if let Some(foretold) = &mut self.foretold {
+                // By earlier frames alone: those of one frame are fair among themselves.
+                let keeps = kept(foretold, &tasks, self.run_seed);
+                tasks.iter().for_each(|task| foretold.remember(&asked(task)));
+                leave_out(&mut tasks, keeps, &mut counts);
+            }
             self.counts.merge(&counts);
-            memories.into_iter().for_each(|memory| {
-                self.memory.offer(memory);
+            tasks.into_iter().for_each(|task| {
+                self.memory.offer(task);
             });
         }
         Ok(())
-    }
-
-    /// Forgets tasks that `keep`, asked in the order of [`Reservoir::all`], does not want; gives
-    /// how many of each kind.
-    pub(super) fn forget(
-        &mut self,
-        keep: impl FnMut(&Memory<P::Observation>) -> bool,
-    ) -> BTreeMap<TaskKind, u64> {
-        self.memory.retain(keep)
     }
 
     /// One GRPO update on tasks drawn evenly from the kinds that are remembered.
@@ -398,6 +415,7 @@ impl<P: Policy + Sync> Trainer<P> {
             guard: self.guard.clone(),
             memory: self.memory.state(),
             places: self.places.clone(),
+            foretold: self.foretold.clone(),
             rollout_time: self.rollout_time,
             update_time: self.update_time,
         }
@@ -408,6 +426,7 @@ impl<P: Policy + Sync> Trainer<P> {
         self.memory = Reservoir::restore(self.config.capacity(), state.memory, tasks);
         (self.steps, self.tokens) = (state.steps, state.tokens);
         (self.counts, self.guard, self.places) = (state.counts, state.guard, state.places);
+        self.foretold = state.foretold;
         (self.rollout_time, self.update_time) = (state.rollout_time, state.update_time);
     }
 
@@ -426,6 +445,11 @@ impl<P: Policy + Sync> Trainer<P> {
     /// What is remembered.
     pub fn memory(&self) -> &Reservoir<P::Observation> {
         &self.memory
+    }
+
+    /// What coordinates foretell, unless that is not asked.
+    pub fn foretold(&self) -> Option<&Foretold> {
+        self.foretold.as_ref()
     }
 
     /// How many places were told apart.

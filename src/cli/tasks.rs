@@ -14,7 +14,11 @@ use crate::{
     report::{contact_sheet::ContactSheet, sample::Sampler},
     source::{self, FrameSource, SourceReport},
     tally::Tally,
-    task::{PreparedFrame, Preset, Skip, Task, TaskKind, TaskSet, draw::Painter},
+    task::{
+        PreparedFrame, Preset, Task, TaskKind, TaskSet,
+        draw::Painter,
+        foretold::{self, Asked, Foretold},
+    },
 };
 
 /// Tasks that are made and encoded at a time: bounds memory, keeps all threads busy. Fewer
@@ -32,7 +36,9 @@ const SHEET_COLUMNS: u32 = 3;
 ///
 /// The same source, seed and options give the same files, byte by byte, on any number of
 /// threads. DIR gets data/train.jsonl (pictures under images/) or data/train.parquet
-/// (pictures inside), one sheet a kind under sheets/, and summary.json.
+/// (pictures inside), one sheet a kind under sheets/, and summary.json. Balanced depth and
+/// position tasks whose answers the markers of earlier ones foretell are mostly left out
+/// (counted as foretold_by_coordinates).
 #[derive(Debug, Args)]
 #[command(
     after_help = "Columns: problem, prompt, answer, images, kind, variant, preset, stamp_ns, \
@@ -158,6 +164,7 @@ pub fn run(args: TasksArgs, context: &Context) -> Result<Outcome, CliError> {
         set: TaskSet::new(preset).only(&names).map_err(other)?,
         seed: args.seed,
         per_frame: args.per_frame,
+        foretold: (preset == Preset::Balanced).then(Foretold::default),
         writer: DatasetWriter::create(&args.out, format)?,
         samples: Sampler::default(),
         summary: Summary {
@@ -256,6 +263,7 @@ struct Making {
     set: TaskSet,
     seed: u64,
     per_frame: u64,
+    foretold: Option<Foretold>,
     writer: DatasetWriter,
     samples: Sampler,
     summary: Summary,
@@ -267,6 +275,14 @@ struct Try<'a> {
     no_depth: Option<&'static str>,
     kind: &'a TaskKind,
     number: u64,
+}
+
+/// What became of a try.
+enum Tried {
+    Row(Box<Task>, Box<TaskRow>),
+    /// The coordinates of tasks before it foretell its answer.
+    Foretold(Box<Task>),
+    Not(&'static str),
 }
 
 impl Making {
@@ -290,23 +306,31 @@ impl Making {
         // At most about two pictures of the frame's size, 3 bytes a pixel.
         let at_a_time = (BATCH_TASK_BYTES / (6 * largest)).clamp(4, BATCH_TASKS);
         for tries in tries.chunks(at_a_time) {
-            let (set, run_seed) = (&self.set, self.seed);
-            let made: Vec<_> = tries
+            let (set, run_seed, foretold) = (&self.set, self.seed, self.foretold.as_ref());
+            let made: Vec<Tried> = tries
                 .par_iter()
-                .map_init(Painter::default, |painter, one| one.make(set, run_seed, painter))
+                .map_init(Painter::default, |painter, one| {
+                    one.make(set, run_seed, foretold, painter)
+                })
                 .collect();
             for (one, made) in tries.iter().zip(made) {
                 let kind = one.kind.name().to_owned();
-                match made {
-                    Ok((task, row)) => {
+                if let (Tried::Row(task, _) | Tried::Foretold(task), Some(foretold)) =
+                    (&made, &mut self.foretold)
+                {
+                    foretold.remember(&Asked::from(&**task));
+                }
+                let reason = match made {
+                    Tried::Row(task, row) => {
                         *self.summary.tasks.entry(kind).or_default() += 1;
                         self.samples.offer(&task, one.frame.frame());
-                        self.writer.push(row)?;
+                        self.writer.push(*row)?;
+                        continue;
                     }
-                    Err(reason) => {
-                        self.summary.not_made.entry(kind).or_default().add(reason);
-                    }
-                }
+                    Tried::Foretold(_) => foretold::REASON,
+                    Tried::Not(reason) => reason,
+                };
+                self.summary.not_made.entry(kind).or_default().add(reason);
             }
         }
         Ok(())
@@ -340,25 +364,39 @@ impl Try<'_> {
         &self,
         set: &TaskSet,
         run_seed: u64,
+        foretold: Option<&Foretold>,
         painter: &mut Painter,
-    ) -> Result<(Task, TaskRow), &'static str> {
+    ) -> Tried {
         if let Some(reason) = self.no_depth
             && self.kind.needs_depth()
         {
-            return Err(reason);
+            return Tried::Not(reason);
         }
-        let name = |skip: Skip| skip.name();
-        let task = set.make(self.frame, self.kind, run_seed, self.number).map_err(name)?;
-        let unexpected = |what: &'static str, error: &dyn std::fmt::Display| {
-            tracing::warn!(kind = self.kind.name(), seed = task.seed, "{what}: {error}");
-            what
+        let task = match set.make(self.frame, self.kind, run_seed, self.number) {
+            Ok(task) => Box::new(task),
+            Err(skip) => return Tried::Not(skip.name()),
         };
+        if foretold.is_some_and(|foretold| !foretold.keeps(&Asked::from(&*task), task.seed)) {
+            return Tried::Foretold(task);
+        }
+        match self.draw(&task, painter) {
+            Ok(row) => Tried::Row(task, Box::new(row)),
+            Err((reason, error)) => {
+                tracing::warn!(kind = self.kind.name(), seed = task.seed, "{reason}: {error}");
+                Tried::Not(reason)
+            }
+        }
+    }
+
+    fn draw(
+        &self,
+        task: &Task,
+        painter: &mut Painter,
+    ) -> Result<TaskRow, (&'static str, Box<dyn std::error::Error>)> {
         let pictures = painter
-            .pictures(&task, self.frame.frame())
-            .map_err(|error| unexpected("not_drawn", &error))?;
-        let row = TaskRow::new(&task, &task.prompt(), &pictures)
-            .map_err(|error| unexpected("not_encoded", &error))?;
-        Ok((task, row))
+            .pictures(task, self.frame.frame())
+            .map_err(|error| ("not_drawn", error.into()))?;
+        TaskRow::new(task, &task.prompt(), &pictures).map_err(|error| ("not_encoded", error.into()))
     }
 }
 

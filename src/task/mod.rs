@@ -18,6 +18,7 @@ pub mod depth_order;
 pub mod draw;
 pub mod factory;
 pub mod flip;
+pub mod foretold;
 pub mod inpaint;
 mod layout;
 pub mod piece;

@@ -62,10 +62,10 @@ pub fn test<E: std::error::Error + 'static>(
             false => tasks.frames.drop("not_needed"),
         }
         if chunk.len() >= CHUNK {
-            tasks.test_on(policy, &std::mem::take(&mut chunk))?;
+            tasks.test_on(policy, None, &std::mem::take(&mut chunk))?;
         }
     }
-    tasks.test_on(policy, &chunk)?;
+    tasks.test_on(policy, None, &chunk)?;
     if tasks.tests.is_empty() {
         return Err(tasks.nothing("test on"));
     }
@@ -239,11 +239,11 @@ fn draw<E: std::error::Error + 'static>(
             trainer.offer_views(&std::mem::take(&mut train), tasks.plan.views())?;
         }
         if held_out.len() >= CHUNK {
-            tasks.test_on(trainer.policy(), &std::mem::take(&mut held_out))?;
+            tasks.test_on(trainer.policy(), trainer.foretold(), &std::mem::take(&mut held_out))?;
         }
     }
     trainer.offer_views(&train, tasks.plan.views())?;
-    tasks.test_on(trainer.policy(), &held_out)?;
+    tasks.test_on(trainer.policy(), trainer.foretold(), &held_out)?;
     if trainer.memory().is_empty() {
         return Err(tasks.nothing("learn from"));
     }

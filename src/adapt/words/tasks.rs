@@ -12,7 +12,7 @@ use crate::{
         feed::Plan,
         gate::Gate,
         learner::evenly,
-        maker::{Counts, Maker},
+        maker::{Counts, Maker, kept, leave_out},
         memory::Memory,
         promote::{self, Answers, Rejection, Set},
         replay::Watch,
@@ -27,7 +27,7 @@ use crate::{
             policy::{Observation, QwenPolicy},
         },
     },
-    task::{Question, TaskKind, TaskSet, seed},
+    task::{Question, TaskKind, TaskSet, foretold::Foretold, seed},
 };
 
 /// Frames that are prepared at once, so that no more than these are in memory.
@@ -63,8 +63,14 @@ impl<'a> Tasks<'a> {
         })
     }
 
-    /// Tasks of these frames to test on, with seeds apart from those of training.
-    pub fn test_on(&mut self, policy: &QwenPolicy, frames: &[RgbdFrame]) -> Result<(), QwenError> {
+    /// Tasks of these frames to test on, with seeds apart from those of training, without those
+    /// that are foretold.
+    pub fn test_on(
+        &mut self,
+        policy: &QwenPolicy,
+        foretold: Option<&Foretold>,
+        frames: &[RgbdFrame],
+    ) -> Result<(), QwenError> {
         let run_seed = seed::mix(self.config.seed, 0x7e57);
         let maker = Maker { tasks: &self.set, sensor: self.config.tasks.sensor, run_seed };
         // Tasks that are kept hold pictures: no more attempts than are needed.
@@ -73,7 +79,11 @@ impl<'a> Tasks<'a> {
             .par_iter()
             .map(|frame| maker.make(policy, frame, 0, attempts))
             .collect::<Result<_, _>>()?;
-        for (memories, counts) in made {
+        for (mut memories, mut counts) in made {
+            if let Some(foretold) = foretold {
+                let keeps = kept(foretold, &memories, run_seed);
+                leave_out(&mut memories, keeps, &mut counts);
+            }
             self.tests.extend(memories);
             self.counts.merge(&counts);
         }
