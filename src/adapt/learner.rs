@@ -30,7 +30,7 @@ use super::{
     gate::{Gate, GateConfigError},
     held_out::{HeldOut, LocalConfig, Use},
     heritage::{self, Heritage},
-    maker::{Counts, Maker, kept, leave_out},
+    maker::{Counts, Maker},
     memory::{Capacity, Memory},
     promote,
     settings::{RunConfig, task_set},
@@ -273,10 +273,6 @@ impl Learner {
         for (tasks, own) in made {
             all.extend(tasks);
             counts.merge(&own);
-        }
-        if let Some(foretold) = self.trainer.foretold() {
-            let keeps = kept(foretold, &all, run_seed);
-            leave_out(&mut all, keeps, &mut counts);
         }
         Ok((all, counts))
     }
