@@ -116,7 +116,7 @@ fn pictures_of_any_shape_are_looked_at() {
     }
 }
 
-/// What the shipped policy learnt in a rendered room holds for real pictures of other rooms.
+/// In real pictures of a place that the shipped policy has learnt from.
 #[test]
 fn upright_is_told_from_upside_down_and_holes_are_filled_in_real_pictures() {
     let Some(stills) = shared("data/d435-felixchenfy") else { return };

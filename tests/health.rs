@@ -156,6 +156,19 @@ fn an_offset_of_depth_bends_the_floors_of_real_rooms() {
     }
 }
 
+/// What one place looks like says little of how a camera hangs, however sure the policy is.
+#[test]
+fn one_upright_frame_of_a_place_never_seen_is_not_called_upside_down() {
+    let Some(bag) = shared("data/tum-fr1-rpy-10hz") else { return };
+    let policy = CompactPolicy::builtin(Device::flex()).unwrap();
+    for frame in evenly(&frames(&bag, None)[160..], 12) {
+        let upright = report(&policy, std::slice::from_ref(&frame), None, |_| {});
+        assert_ne!(said(&upright, Fault::UpsideDown).likely, Likely::Yes);
+        let turned = report(&policy, std::slice::from_ref(&frame), None, turn_all);
+        assert_ne!(said(&turned, Fault::UpsideDown).likely, Likely::No);
+    }
+}
+
 #[test]
 fn depth_that_was_never_registered_is_not_called_registered() {
     let Some(stills) = shared("data/unregistered-d435") else { return };
