@@ -6,7 +6,8 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 use crate::frame::{
-    Registration, RgbdFrame, displaced,
+    Registration, RgbdFrame,
+    displaced::{self, Displacement},
     quality::{Quality, QualityMeter, Signature},
 };
 
@@ -272,15 +273,17 @@ impl Gate {
         Ok(admitted)
     }
 
-    /// Looks for depth that lies beside colour, where the stamps tell that it was taken at
-    /// another moment.
+    /// Looks for depth that lies beside colour, unless the stamps tell that both were taken at
+    /// one moment.
     fn bring_back(&self, admitted: &mut Admitted) {
         let frame = &mut admitted.frame;
-        let one_moment = frame.depth_stamp_ns.is_none_or(|at| at == frame.stamp_ns);
+        let one_moment = frame.depth_stamp_ns == Some(frame.stamp_ns);
         if one_moment || !self.config.bring_back_depth {
             return;
         }
-        let Some(found) = displaced::displacement(frame).filter(|found| found.is_certain()) else {
+        let expected = frame.depth_stamp_ns.is_some();
+        let certain = |found: &Displacement| found.is_certain(expected);
+        let Some(found) = displaced::displacement(frame).filter(certain) else {
             return;
         };
         if found.out_of_reach {

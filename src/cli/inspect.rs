@@ -134,7 +134,7 @@ pub struct DepthReport {
     /// Middle of the frames' middle depths, metres; none where no pixel has a depth.
     pub median_m: Option<f32>,
     /// The largest difference of the stamps of a pair, milliseconds.
-    pub largest_skew_ms: f64,
+    pub largest_skew_ms: Option<f64>,
 }
 
 /// All that `inspect` tells. [`fmt::Display`] is for people, [`Serialize`] for programs.
@@ -189,7 +189,7 @@ pub fn inspect_source(
     let mut sizes: BTreeMap<(u32, u32), u64> = BTreeMap::new();
     let (mut pixels, mut valid, mut with_depth) = (0_u64, 0_u64, 0_u64);
     let mut medians: Vec<f32> = Vec::new();
-    let mut largest_skew_ms = 0.0_f64;
+    let mut largest_skew_ms: Option<f64> = None;
     while let Some(frame) = source.next_frame()? {
         *sizes.entry((frame.width(), frame.height())).or_default() += 1;
         if let Some(depth_m) = &frame.depth_m {
@@ -201,8 +201,10 @@ pub fn inspect_source(
             if medians.len() < 10_000 {
                 medians.extend(median(&mut some));
             }
-            let apart_ns = frame.depth_stamp_ns.map_or(0, |at| at.abs_diff(frame.stamp_ns));
-            largest_skew_ms = largest_skew_ms.max(apart_ns as f64 * 1e-6);
+            if let Some(at) = frame.depth_stamp_ns {
+                let skew_ms = at.abs_diff(frame.stamp_ns) as f64 * 1e-6;
+                largest_skew_ms = Some(largest_skew_ms.unwrap_or(0.0).max(skew_ms));
+            }
         }
         match gate.admit(frame) {
             Err(reason) => verdicts.rejected.add(reason.name()),
@@ -359,7 +361,10 @@ impl fmt::Display for InspectReport {
             if let Some(median_m) = depth.median_m {
                 write!(f, ", middle {median_m:.2} m")?;
             }
-            write!(f, ", stamps at most {:.1} ms apart", depth.largest_skew_ms)?;
+            match depth.largest_skew_ms {
+                Some(skew_ms) => write!(f, ", stamps at most {skew_ms:.1} ms apart")?,
+                None => write!(f, ", no stamps of its own")?,
+            }
         }
         writeln!(f)?;
         let gate = &self.gate;

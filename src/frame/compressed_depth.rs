@@ -174,7 +174,7 @@ mod tests {
 
     #[test]
     fn png_and_rvl_give_the_same_metres_under_every_name_that_drivers_write() {
-        let mm = [0, 500, 1234, 0, 65535, 1];
+        let mm = [0, 500, 1234, 65535, 65534, 1];
         let png = [header(0.0, 1.0), png(3, 2, &mm)].concat();
         let rvl = [header(0.0, 1.0), rvl_picture(3, 2, &mm)].concat();
         assert_eq!(pack_rvl(3, 2, &mm).unwrap().len(), rvl.len());
@@ -193,7 +193,11 @@ mod tests {
             assert_eq!(depth_m.dim(), (2, 3));
             for (z_m, mm) in depth_m.iter().zip(mm) {
                 assert!(
-                    if mm == 0 { z_m.is_nan() } else { *z_m == f32::from(mm) / 1e3 },
+                    if matches!(mm, 0 | 65535) {
+                        z_m.is_nan()
+                    } else {
+                        *z_m == f32::from(mm) / 1e3
+                    },
                     "{format}"
                 );
             }

@@ -342,10 +342,12 @@ pub fn depth_from_raw(raw: &RawImage<'_>) -> Result<DepthMap, ConvertError> {
     depth_map(raw.width, raw.height, metres)
 }
 
-/// Sensor units to metres, 0 to NaN. A division, because `1234 * 0.001` is not `1.234`.
+/// Sensor units to metres. A division, because `1234 * 0.001` is not `1.234`. NaN for 0, and for
+/// the largest number: where it stands the sensor had nothing better to say (7-Scenes marks missing
+/// depth so, and what is saturated lies anywhere beyond).
 #[inline]
 pub(super) fn units_to_m(units: u16, units_per_m: f32) -> f32 {
-    if units == 0 { f32::NAN } else { f32::from(units) / units_per_m }
+    if matches!(units, 0 | u16::MAX) { f32::NAN } else { f32::from(units) / units_per_m }
 }
 
 /// Metres as they are, NaN for what is no distance.
@@ -419,7 +421,7 @@ mod tests {
             let mm = |v: u16| if is_bigendian { v.to_be_bytes() } else { v.to_le_bytes() };
             let m = |v: f32| if is_bigendian { v.to_be_bytes() } else { v.to_le_bytes() };
             // Two rows of three, padded by one byte.
-            let millimetres = [0_u16, 1234, 65535, 1, 0, 500];
+            let millimetres = [0_u16, 1234, 65534, 1, 65535, 500];
             let mut data = Vec::new();
             for row in millimetres.chunks(3) {
                 data.extend(row.iter().flat_map(|v| mm(*v)).chain([0xee]));
@@ -429,7 +431,8 @@ mod tests {
                 let depth_m = depth_from_raw(&raw).unwrap();
                 assert_eq!(depth_m.dim(), (2, 3));
                 for (z_m, mm) in depth_m.iter().zip(millimetres) {
-                    assert!(if mm == 0 { z_m.is_nan() } else { *z_m == f32::from(mm) / 1000.0 });
+                    let none = mm == 0 || mm == 65535;
+                    assert!(if none { z_m.is_nan() } else { *z_m == f32::from(mm) / 1000.0 });
                 }
             }
             let metres = [1.5, f32::NAN, f32::INFINITY, -1.0, 0.0, f32::NEG_INFINITY];

@@ -121,7 +121,7 @@ pub(super) fn png_to_depth(
 }
 
 /// A depth picture stored as a 16-bit grey PNG with `units_per_m` units per metre (1000:
-/// millimetres; 5000: TUM), 0 for none.
+/// millimetres; 5000: TUM), 0 and 65535 for none.
 ///
 /// # Errors
 /// When it is no PNG, damaged, too large or not 16-bit grey, or when the scale is not a
@@ -194,10 +194,10 @@ mod tests {
 
     #[test]
     fn depth_pngs_have_the_scale_that_is_given() {
-        let png = png16(3, 1, &[0, 5000, 65535]);
+        let png = png16(3, 1, &[0, 5000, 65534]);
         let depth_m = depth_from_png(&png, 5000.0).unwrap();
         assert!(depth_m[[0, 0]].is_nan());
-        assert_eq!((depth_m[[0, 1]], depth_m[[0, 2]]), (1.0, 13.107));
+        assert_eq!((depth_m[[0, 1]], depth_m[[0, 2]]), (1.0, 13.1068));
         assert_eq!(depth_from_png(&png, 1000.0).unwrap()[[0, 1]], 5.0);
         for scale in [0.0, -1.0, f64::NAN, f64::INFINITY, 1e-300, 1e300] {
             assert_eq!(depth_from_png(&png, scale).unwrap_err().name(), "bad_depth_scale");

@@ -104,7 +104,7 @@ pub struct RgbdFrame {
     pub id: FrameId,
     /// Header stamp of the colour picture, nanoseconds since the epoch of its clock.
     pub stamp_ns: i64,
-    /// Header stamp of the depth picture, where it has one of its own.
+    /// Header stamp of the depth picture; `None` where it is not known when it was taken.
     pub depth_stamp_ns: Option<i64>,
     /// Colour, 8-bit RGB.
     pub color: RgbImage,

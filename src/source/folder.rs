@@ -1,4 +1,5 @@
-//! Folders of pictures: TUM-style with `associations.txt`, or `rgb/` beside `depth/`.
+//! Folders of pictures: TUM-style with `associations.txt`, `rgb/` beside `depth/`, or both in one
+//! folder, told apart by their names.
 
 use std::{
     fs,
@@ -6,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use self::entries::{Entry, associated, pictures_in, side_by_side, subfolder};
+use self::entries::{COLOR_FOLDERS, Entry, associated, pictures_in, side_by_side, subfolder};
 use super::{FrameSource, SourceError, SourceOptions, SourceReport};
 use crate::frame::{
     DepthMap, FrameId, Intrinsics, Registration, RgbdFrame, align,
@@ -19,6 +20,11 @@ pub use entries::natural_key;
 
 /// Depth units per metre where nothing else is said, as the TUM data set has it.
 const TUM_UNITS_PER_M: f64 = 5000.0;
+
+/// Without a list, a first picture whose middle is nearer than this in TUM's units is taken to be in
+/// millimetres: it is then nearer than 3 m.
+const LEAST_TUM_DEPTH_M: f32 = 0.6;
+const MM_PER_M: f64 = 1000.0;
 
 /// The largest picture file that is read, bytes.
 const MAX_PICTURE_BYTES: u64 = 128 << 20;
@@ -48,7 +54,7 @@ pub struct FolderSource {
 /// Whether a folder can be read here.
 pub fn is_picture_folder(path: &Path) -> bool {
     path.join("associations.txt").is_file()
-        || subfolder(path, &["rgb", "color", "colour"]).is_some()
+        || subfolder(path, COLOR_FOLDERS).is_some()
         || pictures_in(path).is_ok_and(|pictures| !pictures.is_empty())
 }
 
@@ -85,16 +91,9 @@ impl FolderSource {
                 ));
                 units
             }
-            (None, None) => {
-                if has_depth {
-                    report.notes.push(format!(
-                        "depth is taken to have {TUM_UNITS_PER_M} units per metre as TUM has it; \
-                         --depth-scale 1000 says millimetres"
-                    ));
-                }
-                TUM_UNITS_PER_M
-            }
+            (None, None) => TUM_UNITS_PER_M,
         };
+        let assumed = options.depth_scale.is_none() && units_in_name(&depth_folder).is_none();
         let registration = match options.registered {
             Some(false) => Registration::Unregistered,
             _ => Registration::Registered,
@@ -113,7 +112,7 @@ impl FolderSource {
             registration,
             report,
         };
-        source.check_scale(options.depth_scale.is_none());
+        source.check_scale(assumed, list.is_file());
         if options.registered.is_none() {
             source.check_registration();
         }
@@ -157,23 +156,37 @@ impl FolderSource {
         });
     }
 
-    /// Looks at the first depth picture: a wrong scale makes depth that no camera gives.
-    fn check_scale(&mut self, assumed: bool) {
+    /// Looks at the first depth picture: a wrong scale makes depth that no camera gives. Where
+    /// nothing says the scale, it is TUM's, or millimetres if TUM's puts the scene right before the
+    /// camera; a list of associations is TUM's own form.
+    fn check_scale(&mut self, assumed: bool, listed: bool) {
         let depth = self.entries.as_slice().iter().find_map(|entry| entry.depth.as_ref());
         let Some(Ok(depth_m)) = depth.map(|(_, path)| self.depth(path)) else { return };
         let mut valid: Vec<f32> = depth_m.iter().copied().filter(|z_m| z_m.is_finite()).collect();
         let middle = valid.len() / 2;
-        if valid.is_empty() {
+        if valid.is_empty() || !assumed {
             return;
         }
         let (_, median, _) = valid.select_nth_unstable_by(middle, f32::total_cmp);
-        if assumed && !USUAL_DEPTH_M.contains(median) {
-            self.report.notes.push(format!(
-                "the first picture's middle depth is {median:.2} m: is {} units per metre right \
-                 (--depth-scale)?",
-                self.units_per_m
-            ));
-        }
+        let median_m = *median;
+        self.report.notes.push(if !listed && median_m < LEAST_TUM_DEPTH_M {
+            self.units_per_m = MM_PER_M;
+            format!(
+                "depth is taken to be in millimetres: with the {TUM_UNITS_PER_M} units per metre of \
+                 TUM the first picture's middle depth would be {median_m:.2} m (--depth-scale \
+                 overrules)"
+            )
+        } else {
+            let seems = match USUAL_DEPTH_M.contains(&median_m) {
+                true => "",
+                false => ": is that right",
+            };
+            format!(
+                "depth is taken to have {TUM_UNITS_PER_M} units per metre as TUM has it; the first \
+                 picture's middle depth is then {median_m:.2} m{seems} (--depth-scale 1000 says \
+                 millimetres)"
+            )
+        });
     }
 
     fn depth(&self, path: &Path) -> Result<DepthMap, &'static str> {
@@ -373,6 +386,11 @@ mod tests {
         assert_eq!(report.unpaired.total(), 2);
         said(&report, "nearest stamps");
 
+        let words = folder(&["color_7.png", "color_9.png"], &["depth_9.png", "depth_10.png"]);
+        let (frames, report) = all(words.path(), &options);
+        assert_eq!(frames.len(), 1, "7 and 10 are not one moment");
+        assert_eq!(report.unpaired.get("no_depth_of_that_name"), 1);
+
         let order = folder(&["a1.png", "a2.png"], &["b10.png", "b9.png"]);
         let (frames, report) = all(order.path(), &options);
         assert_eq!(frames.len(), 2);
@@ -389,5 +407,52 @@ mod tests {
 
         let alone = folder(&["a1.png"], &[]);
         assert!(all(alone.path(), &options).0[0].depth_m.is_none());
+    }
+
+    #[test]
+    fn millimetres_are_told_from_tums_units_unless_a_list_or_the_user_says() {
+        let of = |list: bool, depth_scale: Option<f64>, units: u16| {
+            let dir = folder(&["1.png"], &["1.png"]);
+            let depth = image::ImageBuffer::from_pixel(4, 3, image::Luma([units]));
+            depth.save(dir.path().join("depth/1.png")).unwrap();
+            if list {
+                let list = dir.path().join("associations.txt");
+                fs::write(list, "1 rgb/1.png 1 depth/1.png").unwrap();
+            }
+            let (frames, report) =
+                all(dir.path(), &SourceOptions { depth_scale, ..SourceOptions::default() });
+            (frames[0].depth_m.as_ref().unwrap()[[0, 0]], report.notes)
+        };
+        assert_eq!(of(false, None, 1500).0, 1.5);
+        assert!(of(false, None, 1500).1.iter().any(|note| note.contains("would be 0.30 m")));
+        assert_eq!(of(false, None, 5000).0, 1.0);
+        assert_eq!(of(true, None, 1500).0, 0.3);
+        assert_eq!(of(false, Some(5000.0), 1500).0, 0.3);
+        assert_eq!(of(false, Some(10_000.0), 1500).0, 0.15);
+    }
+
+    #[test]
+    fn depth_beside_colour_in_one_folder_is_depth_and_never_a_picture() {
+        let options = SourceOptions { depth_scale: Some(1000.0), ..SourceOptions::default() };
+        for (color, depth) in [
+            ("frame-000003.color.png", "frame-000003.depth.png"),
+            ("000003-color.png", "000003-depth.png"),
+            ("rgb_3.png", "depth_3.png"),
+            ("Kitchen_colors.png", "Kitchen_depth.png"),
+            ("3.png", "3_depth.png"),
+        ] {
+            let dir = folder(&[color], &[depth]);
+            for (place, name) in [("rgb", color), ("depth", depth)] {
+                fs::rename(dir.path().join(place).join(name), dir.path().join(name)).unwrap();
+                fs::remove_dir(dir.path().join(place)).unwrap();
+            }
+            let (frames, _) = all(dir.path(), &options);
+            assert_eq!(frames.len(), 1, "{color}");
+            assert_eq!(frames[0].depth_m.as_ref().unwrap()[[0, 0]], 5.0, "{color}");
+
+            fs::remove_file(dir.path().join(color)).unwrap();
+            let error = FolderSource::open(dir.path(), &options).err().unwrap().to_string();
+            assert!(error.contains("0 colour and 1 depth pictures"), "{error}");
+        }
     }
 }

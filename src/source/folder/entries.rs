@@ -119,6 +119,9 @@ pub fn associated(
     Ok(entries)
 }
 
+/// Where colour pictures lie beside a folder of depth.
+pub const COLOR_FOLDERS: &[&str] = &["rgb", "color", "colour", "image"];
+
 /// The first of these folders that is there.
 pub fn subfolder(folder: &Path, names: &[&str]) -> Option<PathBuf> {
     names.iter().map(|name| folder.join(name)).find(|path| path.is_dir())
@@ -157,6 +160,22 @@ pub fn pictures_in(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
     Ok(pictures)
 }
 
+/// What a picture and its depth have in common: the name without the word that says which of the
+/// two it is, as in `frame-000007.color.png` and `frame-000007.depth.png` (7-Scenes).
+fn shared_name(path: &Path) -> String {
+    let name = stem(path).to_ascii_lowercase();
+    let parts = ["depth", "colours", "colors", "colour", "color", "rgb", "image"]
+        .iter()
+        .find_map(|word| name.split_once(word));
+    let Some((before, after)) = parts else { return name };
+    let bare = |part: &str| part.trim_matches(['.', '_', '-']).to_owned();
+    match (bare(before), bare(after)) {
+        (before, after) if after.is_empty() => before,
+        (before, after) if before.is_empty() => after,
+        (before, after) => format!("{before}_{after}"),
+    }
+}
+
 fn stem(path: &Path) -> String {
     path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
 }
@@ -177,7 +196,7 @@ fn named_stamp_ns(path: &Path, place: usize) -> i64 {
         .saturating_mul(NUMBERED_STEP_NS)
 }
 
-/// `rgb/` beside `depth*/`, or pictures alone.
+/// `rgb/` beside `depth*/`, both in one folder by their names, or pictures alone.
 ///
 /// # Errors
 /// When a folder cannot be read, or nothing tells which pictures belong together.
@@ -187,11 +206,16 @@ pub fn side_by_side(
     report: &mut SourceReport,
 ) -> Result<Vec<Entry>, SourceError> {
     let io = |source| SourceError::Io { path: folder.to_owned(), source };
-    let color_folder = subfolder(folder, &["rgb", "color", "colour"]);
-    let colors = pictures_in(color_folder.as_deref().unwrap_or(folder)).map_err(io)?;
-    let depths = match depth_folder(folder) {
-        Some(depth) => pictures_in(&depth).map_err(io)?,
-        None => Vec::new(),
+    let color_folder = subfolder(folder, COLOR_FOLDERS);
+    let all = pictures_in(color_folder.as_deref().unwrap_or(folder)).map_err(io)?;
+    let (colors, depths) = match (depth_folder(folder), color_folder) {
+        (Some(depth), _) => (all, pictures_in(&depth).map_err(io)?),
+        (None, Some(_)) => (all, Vec::new()),
+        // A depth picture is never taken for a picture.
+        (None, None) => {
+            let is_color = |path: &PathBuf| !stem(path).to_ascii_lowercase().contains("depth");
+            all.into_iter().partition(is_color)
+        }
     };
     let alone = |(place, color): (usize, &PathBuf)| Entry {
         stamp_ns: named_stamp_ns(color, place),
@@ -205,17 +229,18 @@ pub fn side_by_side(
     let with_fraction = |paths: &[PathBuf]| {
         paths.iter().all(|path| stem(path).contains('.') && stamp_ns(&stem(path)).is_some())
     };
-    let by_stem: HashMap<String, &PathBuf> = depths.iter().map(|path| (stem(path), path)).collect();
-    let same_stem = colors.iter().filter(|color| by_stem.contains_key(&stem(color))).count();
+    let by_name: HashMap<String, &PathBuf> =
+        depths.iter().map(|path| (shared_name(path), path)).collect();
+    let depth_of = |color: &PathBuf| by_name.get(&shared_name(color)).copied();
+    let same_name = colors.iter().filter(|color| depth_of(color).is_some()).count();
     let pair = |place: usize, color: &PathBuf, depth: &PathBuf| Entry {
         stamp_ns: named_stamp_ns(color, place),
         color: color.clone(),
         depth: Some((None, depth.clone())),
     };
-    if same_stem > 0 && 2 * same_stem >= colors.len() {
-        report.notes.push(format!("{same_stem} pairs of pictures with the same name"));
-        report.unpaired.add_n("no_depth_of_that_name", (colors.len() - same_stem) as u64);
-        let depth_of = |color: &PathBuf| by_stem.get(&stem(color)).copied();
+    if same_name > 0 && 2 * same_name >= colors.len() {
+        report.notes.push(format!("{same_name} pairs of pictures with the same name"));
+        report.unpaired.add_n("no_depth_of_that_name", (colors.len() - same_name) as u64);
         return Ok(colors
             .iter()
             .enumerate()
