@@ -120,7 +120,8 @@ fn the_real_folders_are_read_and_units_are_said() {
     let (n, median_m, _) = read("d435-felixchenfy", Some(1000.0)).unwrap();
     assert_eq!(n, 10);
     assert!((0.3..4.0).contains(&median_m), "{median_m}");
-    // The default of TUM is wrong here, and the first picture tells.
-    let (_, _, notes) = read("d435-felixchenfy", None).unwrap();
-    assert!(notes.contains("is 5000 units per metre right"), "{notes}");
+    // TUM's units would be wrong here: the first picture tells.
+    let (_, assumed_m, notes) = read("d435-felixchenfy", None).unwrap();
+    assert_eq!(assumed_m, median_m);
+    assert!(notes.contains("taken to be in millimetres"), "{notes}");
 }

@@ -48,6 +48,8 @@ pub struct FolderSource {
     units_per_m: f64,
     intrinsics: Option<[f64; 4]>,
     registration: Registration,
+    /// Depth of another size has been met.
+    spread: bool,
     report: SourceReport,
 }
 
@@ -110,6 +112,7 @@ impl FolderSource {
             units_per_m,
             intrinsics: options.intrinsics,
             registration,
+            spread: false,
             report,
         };
         source.check_scale(assumed, list.is_file());
@@ -128,7 +131,7 @@ impl FolderSource {
         let frames = (0..count).filter_map(|i| {
             let Entry { color, depth, stamp_ns } = with_depth[i * with_depth.len() / count];
             let color = color_from_encoded(&read_picture(color).ok()?).ok()?;
-            let depth_m = self.depth(&depth.as_ref()?.1).ok()?;
+            let depth_m = spread(self.depth(&depth.as_ref()?.1).ok()?, color.dimensions());
             Some(RgbdFrame {
                 id: FrameId::from_stamp(*stamp_ns),
                 stamp_ns: *stamp_ns,
@@ -216,6 +219,18 @@ impl FolderSource {
             }
         }
         let (width, height) = color.dimensions();
+        if let Some(small) = depth_m.take_if(|d| d.dim() != (height as usize, width as usize)) {
+            let (rows, cols) = small.dim();
+            let large = spread(small, (width, height));
+            if large.dim() == (height as usize, width as usize) && !self.spread {
+                self.spread = true;
+                self.report.notes.push(format!(
+                    "depth of {cols}x{rows} is spread over the {width}x{height} pixels of colour: \
+                     both have the same shape"
+                ));
+            }
+            depth_m = Some(large);
+        }
         let same_size =
             depth_m.as_ref().is_none_or(|d| d.dim() == (height as usize, width as usize));
         if !same_size && self.registration == Registration::Registered {
@@ -264,6 +279,24 @@ impl FrameSource for FolderSource {
     fn report(&self) -> &SourceReport {
         &self.report
     }
+}
+
+/// Depth at the size of colour, the nearest reading for each pixel, if both have the same shape: depth
+/// cameras with few pixels are stored so beside large pictures (ScanNet, ARKit). Whether it lies where
+/// colour does, edges tell.
+fn spread(depth_m: DepthMap, (width, height): (u32, u32)) -> DepthMap {
+    let (rows, cols) = depth_m.dim();
+    let (height, width) = (height as usize, width as usize);
+    if (rows, cols) == (height, width)
+        || (rows * width).abs_diff(cols * height) * 100 > rows * width
+    {
+        return depth_m;
+    }
+    // The middle of each pixel.
+    let at = |place: usize, few: usize, many: usize| (2 * place + 1) * few / (2 * many);
+    DepthMap::from_shape_fn((height, width), |(row, col)| {
+        depth_m[[at(row, rows, height), at(col, cols, width)]]
+    })
 }
 
 fn read_picture(path: &Path) -> Result<Vec<u8>, &'static str> {
@@ -429,6 +462,18 @@ mod tests {
         assert_eq!(of(true, None, 1500).0, 0.3);
         assert_eq!(of(false, Some(5000.0), 1500).0, 0.3);
         assert_eq!(of(false, Some(10_000.0), 1500).0, 0.15);
+    }
+
+    #[test]
+    fn small_depth_of_the_same_shape_is_spread_over_colour() {
+        let depth_m = DepthMap::from_shape_fn((3, 4), |(row, col)| (10 * row + col) as f32);
+        let large = spread(depth_m.clone(), (8, 6));
+        assert!(large.indexed_iter().all(|((row, col), z)| *z == depth_m[[row / 2, col / 2]]));
+        assert_eq!(spread(large, (4, 3)).dim(), (3, 4));
+        // ScanNet's 1296x968 beside 640x480, 0.4 % of another shape; a wider picture is not its.
+        let depth_m = DepthMap::zeros((480, 640));
+        assert_eq!(spread(depth_m.clone(), (1296, 968)).dim(), (968, 1296));
+        assert_eq!(spread(depth_m, (1280, 720)).dim(), (480, 640));
     }
 
     #[test]
