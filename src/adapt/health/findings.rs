@@ -82,10 +82,14 @@ impl Checker<'_> {
         let (usual, deviation) =
             reference.map_or((0.2, 0.9), |r| (r.upright.mean, r.upright.deviation.max(0.8)));
         let mut odds = sign_odds(&seen, usual, deviation);
+        let between = match seen.frames {
+            0 | 1 => String::new(),
+            _ => format!(" (+- {:.1} between frames)", seen.deviation),
+        };
         let mut evidence = format!(
-            "by look and farness frames are upright with log-odds {:+.1} (+- {:.1} between \
-             frames), {:+.1} is usual",
-            seen.mean, seen.deviation, usual
+            "by look and farness frames are upright with log-odds {:+.1}{between}, {usual:+.1} is \
+             usual",
+            seen.mean
         );
         if let Some(depth) = self.spread(|signs| signs.upper_farther) {
             // In 15 real places upright depth had 0.7 +- 0.65; a shelf had -0.6.
