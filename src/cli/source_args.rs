@@ -20,7 +20,8 @@ pub struct SourceArgs {
     #[arg(long, value_name = "TOPIC")]
     info: Option<String>,
 
-    /// Depth units per metre of 16-bit pictures; TUM has 5000, millimetres are 1000 (folders)
+    /// Depth units per metre of 16-bit pictures: 5000 as TUM has it, 1000 for millimetres; left out, the
+    /// folder tells which of the two (folders)
     #[arg(long, value_name = "UNITS", value_parser = positive)]
     depth_scale: Option<f64>,
 

@@ -33,7 +33,7 @@ const MAX_PICTURE_BYTES: u64 = 128 << 20;
 /// wrong scale.
 const USUAL_DEPTH_M: std::ops::Range<f32> = 0.3..10.0;
 
-/// Frames that are looked at to see whether depth is registered to colour.
+/// Frames that are looked at to see whether depth is registered to colour, and in which unit it is.
 const CHECKED: usize = 24;
 /// Edges of registered pictures meet better than shifted ones by at least this many standard
 /// deviations. Measured over samples of 12 frames of a recording, or all stills: 0.87 or more with
@@ -85,17 +85,13 @@ impl FolderSource {
             .find_map(|entry| entry.depth.as_ref()?.1.parent()?.file_name()?.to_str())
             .unwrap_or_default()
             .to_owned();
-        let units_per_m = match (options.depth_scale, units_in_name(&depth_folder)) {
-            (Some(units), _) => units,
-            (None, Some(units)) => {
-                report.notes.push(format!(
-                    "depth has {units} units per metre: the folder is named {depth_folder:?}"
-                ));
-                units
-            }
-            (None, None) => TUM_UNITS_PER_M,
-        };
-        let assumed = options.depth_scale.is_none() && units_in_name(&depth_folder).is_none();
+        let named = units_in_name(&depth_folder);
+        if let (None, Some(units)) = (options.depth_scale, named) {
+            report.notes.push(format!(
+                "depth has {units} units per metre: the folder is named {depth_folder:?}"
+            ));
+        }
+        let units_per_m = options.depth_scale.or(named);
         let registration = match options.registered {
             Some(false) => Registration::Unregistered,
             _ => Registration::Registered,
@@ -109,13 +105,15 @@ impl FolderSource {
         let mut source = FolderSource {
             path: path.to_owned(),
             entries: entries.into_iter(),
-            units_per_m,
+            units_per_m: units_per_m.unwrap_or(TUM_UNITS_PER_M),
             intrinsics: options.intrinsics,
             registration,
             spread: false,
             report,
         };
-        source.check_scale(assumed, list.is_file());
+        if units_per_m.is_none() {
+            source.assume_units(list.is_file());
+        }
         if options.registered.is_none() {
             source.check_registration();
         }
@@ -159,19 +157,17 @@ impl FolderSource {
         });
     }
 
-    /// Looks at the first depth picture: a wrong scale makes depth that no camera gives. Where
-    /// nothing says the scale, it is TUM's, or millimetres if TUM's puts the scene right before the
-    /// camera; a list of associations is TUM's own form.
-    fn check_scale(&mut self, assumed: bool, listed: bool) {
-        let depth = self.entries.as_slice().iter().find_map(|entry| entry.depth.as_ref());
-        let Some(Ok(depth_m)) = depth.map(|(_, path)| self.depth(path)) else { return };
-        let mut valid: Vec<f32> = depth_m.iter().copied().filter(|z_m| z_m.is_finite()).collect();
-        let middle = valid.len() / 2;
-        if valid.is_empty() || !assumed {
-            return;
-        }
-        let (_, median, _) = valid.select_nth_unstable_by(middle, f32::total_cmp);
-        let median_m = *median;
+    /// Where nothing says the unit of depth it is TUM's, or millimetres if TUM's puts the first scene
+    /// right before the camera. A list of associations is TUM's own form.
+    fn assume_units(&mut self, listed: bool) {
+        let depths = self.entries.as_slice().iter().filter_map(|entry| entry.depth.as_ref());
+        let median = depths.take(CHECKED).find_map(|(_, path)| {
+            let depth_m = self.depth(path).ok()?;
+            let mut valid: Vec<f32> = depth_m.into_iter().filter(|z_m| z_m.is_finite()).collect();
+            let middle = valid.len() / 2;
+            (!valid.is_empty()).then(|| *valid.select_nth_unstable_by(middle, f32::total_cmp).1)
+        });
+        let Some(median_m) = median else { return };
         self.report.notes.push(if !listed && median_m < LEAST_TUM_DEPTH_M {
             self.units_per_m = MM_PER_M;
             format!(
@@ -462,6 +458,15 @@ mod tests {
         assert_eq!(of(true, None, 1500).0, 0.3);
         assert_eq!(of(false, Some(5000.0), 1500).0, 0.3);
         assert_eq!(of(false, Some(10_000.0), 1500).0, 0.15);
+
+        // A first picture without depth says nothing, the next one does.
+        let dir = folder(&["1.png", "2.png"], &["1.png", "2.png"]);
+        for (name, units) in [("1.png", 0_u16), ("2.png", 1500)] {
+            let depth = image::ImageBuffer::from_pixel(4, 3, image::Luma([units]));
+            depth.save(dir.path().join("depth").join(name)).unwrap();
+        }
+        let (frames, _) = all(dir.path(), &SourceOptions::default());
+        assert_eq!(frames[1].depth_m.as_ref().unwrap()[[0, 0]], 1.5);
     }
 
     #[test]
