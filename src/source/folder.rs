@@ -215,25 +215,19 @@ impl FolderSource {
             }
         }
         let (width, height) = color.dimensions();
-        if let Some(small) = depth_m.take_if(|d| d.dim() != (height as usize, width as usize)) {
-            let (rows, cols) = small.dim();
-            let large = spread(small, (width, height));
-            if large.dim() == (height as usize, width as usize) && !self.spread {
-                self.spread = true;
-                self.report.notes.push(format!(
-                    "depth of {cols}x{rows} is spread over the {width}x{height} pixels of colour: \
-                     both have the same shape"
-                ));
-            }
-            depth_m = Some(large);
-        }
-        let same_size =
-            depth_m.as_ref().is_none_or(|d| d.dim() == (height as usize, width as usize));
+        let wanted = (height as usize, width as usize);
+        let (rows, cols) = depth_m.as_ref().map_or(wanted, DepthMap::dim);
+        let depth_m = depth_m.map(|depth_m| spread(depth_m, (width, height)));
+        let same_size = depth_m.as_ref().is_none_or(|depth_m| depth_m.dim() == wanted);
         if !same_size && self.registration == Registration::Registered {
-            let dim = depth_m.as_ref().map(|d| d.dim()).unwrap_or_default();
-            self.report.registration = Some(format!(
-                "not registered: colour is {width}x{height}, depth {}x{}",
-                dim.1, dim.0
+            self.report.registration =
+                Some(format!("not registered: colour is {width}x{height}, depth {cols}x{rows}"));
+        }
+        if same_size && (rows, cols) != wanted && !self.spread {
+            self.spread = true;
+            self.report.notes.push(format!(
+                "depth of {cols}x{rows} is spread over the {width}x{height} pixels of colour: both \
+                 have the same shape"
             ));
         }
         let intrinsics = self
@@ -418,7 +412,9 @@ mod tests {
         let words = folder(&["color_7.png", "color_9.png"], &["depth_9.png", "depth_10.png"]);
         let (frames, report) = all(words.path(), &options);
         assert_eq!(frames.len(), 1, "7 and 10 are not one moment");
+        assert_eq!(frames[0].stamp_ns, 9 * NUMBERED_STEP_NS);
         assert_eq!(report.unpaired.get("no_depth_of_that_name"), 1);
+        assert_eq!(report.unpaired.get("no_colour_of_that_name"), 1);
 
         let order = folder(&["a1.png", "a2.png"], &["b10.png", "b9.png"]);
         let (frames, report) = all(order.path(), &options);
@@ -498,6 +494,8 @@ mod tests {
             }
             let (frames, _) = all(dir.path(), &options);
             assert_eq!(frames.len(), 1, "{color}");
+            let number = if color.contains('3') { 3 } else { 0 };
+            assert_eq!(frames[0].stamp_ns, number * NUMBERED_STEP_NS, "{color}");
             assert_eq!(frames[0].depth_m.as_ref().unwrap()[[0, 0]], 5.0, "{color}");
 
             fs::remove_file(dir.path().join(color)).unwrap();

@@ -1,7 +1,7 @@
 //! Which pictures of a folder belong together.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fs,
     io::Read,
     path::{Component, Path, PathBuf},
@@ -176,20 +176,26 @@ fn shared_name(path: &Path) -> String {
     }
 }
 
+/// Whether a picture says that it is depth: it is never taken for a colour picture then.
+fn is_named_depth(path: &Path) -> bool {
+    let png = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("png"));
+    png && stem(path).to_ascii_lowercase().contains("depth")
+}
+
 fn stem(path: &Path) -> String {
     path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 /// The stamp that a picture's name gives: seconds with a fraction, or a number in it.
 fn named_stamp_ns(path: &Path, place: usize) -> i64 {
-    let stem = stem(path);
-    if stem.contains('.')
-        && let Some(stamp) = stamp_ns(&stem)
+    let name = shared_name(path);
+    if name.contains('.')
+        && let Some(stamp) = stamp_ns(&name)
     {
         return stamp;
     }
-    let tail = stem.trim_end_matches(|c: char| c.is_ascii_digit()).len();
-    let number = stem.get(tail..).and_then(|digits| digits.parse::<i64>().ok());
+    let tail = name.trim_end_matches(|c: char| c.is_ascii_digit()).len();
+    let number = name.get(tail..).and_then(|digits| digits.parse::<i64>().ok());
     number
         .filter(|number| *number < 1 << 32)
         .unwrap_or(place as i64)
@@ -211,11 +217,7 @@ pub fn side_by_side(
     let (colors, depths) = match (depth_folder(folder), color_folder) {
         (Some(depth), _) => (all, pictures_in(&depth).map_err(io)?),
         (None, Some(_)) => (all, Vec::new()),
-        // A depth picture is never taken for a picture.
-        (None, None) => {
-            let is_color = |path: &PathBuf| !stem(path).to_ascii_lowercase().contains("depth");
-            all.into_iter().partition(is_color)
-        }
+        (None, None) => all.into_iter().partition(|path| !is_named_depth(path)),
     };
     let alone = |(place, color): (usize, &PathBuf)| Entry {
         stamp_ns: named_stamp_ns(color, place),
@@ -241,6 +243,12 @@ pub fn side_by_side(
     if same_name > 0 && 2 * same_name >= colors.len() {
         report.notes.push(format!("{same_name} pairs of pictures with the same name"));
         report.unpaired.add_n("no_depth_of_that_name", (colors.len() - same_name) as u64);
+        let names: HashSet<String> = colors.iter().map(|color| shared_name(color)).collect();
+        let unseen = depths.iter().filter(|path| {
+            let name = shared_name(path);
+            !names.contains(&name) || by_name.get(&name) != Some(path)
+        });
+        report.unpaired.add_n("no_colour_of_that_name", unseen.count() as u64);
         return Ok(colors
             .iter()
             .enumerate()
